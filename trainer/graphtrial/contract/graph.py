@@ -1,0 +1,59 @@
+"""The knowledge transfer graph: who learns from whom, by which loss, weighted by which gate (spec 1-3).
+
+A graph is data. What a graph may not be is said by ``graph_rules``; when two graphs are the same by
+``canonical``. This room must not know how a graph is trained, drawn or searched.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from graphtrial.contract._base import Model, refuse
+from graphtrial.contract.graph_rules import graph_violations
+from graphtrial.contract.parts import UNLABELLED, Edge, Node
+
+
+class Graph(Model):
+    """A knowledge transfer graph.
+
+    Raises:
+        ValidationError: With one problem per broken rule of ``graph_rules``, each at its own location.
+    """
+
+    name: Annotated[str, Field(max_length=40)] = ""
+    nodes: Annotated[tuple[Node, ...], Field(min_length=1, max_length=16)]
+    edges: Annotated[tuple[Edge, ...], Field(max_length=64)] = ()
+    target: str = ""
+    """The node to improve; empty: the first."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        refuse("Graph", graph_violations(self))
+        return self
+
+    @property
+    def target_name(self) -> str:
+        """The name of the node to improve."""
+        return self.target or self.nodes[0].name
+
+    @property
+    def semi_supervised(self) -> bool:
+        """Whether a live edge needs unlabelled images."""
+        return any(edge.is_live and edge.loss.type in UNLABELLED for edge in self.edges)
+
+    def node(self, name: str) -> Node:
+        """The node of that name.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def live_edges(self) -> tuple[Edge, ...]:
+        """Edges that are not cut, in the written order."""
+        return tuple(edge for edge in self.edges if edge.is_live)

@@ -1,0 +1,272 @@
+"""What a graph may not be, and which parts of it matter for a score (spec 1).
+
+Each rule is a small pure function that yields violations: a location and what would be right. They look at
+the whole graph, so that one run of them names everything wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from graphtrial.contract._base import Violation
+from graphtrial.contract.catalogue import model_problem
+from graphtrial.contract.parts import (
+    ATTENTION,
+    LABEL,
+    UNLABELLED,
+    Gate,
+    GateType,
+    Loss,
+    LossType,
+    Node,
+    NodeKind,
+    Pretrained,
+    Resize,
+    Weights,
+)
+
+if TYPE_CHECKING:
+    from graphtrial.contract.graph import Graph
+
+
+class ScoreOf(StrEnum):
+    """Whose metric is a trial's score (spec 5.3)."""
+
+    TARGET_NODE = "TargetNode"
+    ENSEMBLE = "Ensemble"
+    BEST_NODE = "BestNode"
+
+
+class IsolatedNodes(StrEnum):
+    """What becomes of a drawn node whose incoming gates are all Cutoff (spec 1.1, 10)."""
+
+    PRETRAINED = "Pretrained"
+    RANDOM = "Random"
+    REDRAW = "Redraw"
+
+
+_TEMPERED = frozenset({LossType.KL, LossType.TOGETHER, LossType.CONSISTENCY})
+
+
+def graph_violations(graph: Graph) -> list[Violation]:
+    """Every broken rule of a graph on its own, whatever it is scored by."""
+    rules = (_names, _node_fields, _references, _edge_ends, _duplicates, _losses, _gates)
+    return [violation for rule in rules for violation in rule(graph)]
+
+
+def score_violations(graph: Graph, score_of: ScoreOf) -> list[Violation]:
+    """Why this graph cannot be trained for that score: nothing that is scored would learn."""
+    target = graph.target_name
+    if score_of is ScoreOf.TARGET_NODE:
+        kind = graph.node(target).kind
+        if kind is NodeKind.FROZEN:
+            return [Violation(("target",), f"the scored node {target!r} is frozen; score a node that learns")]
+        if not _learns(graph, target):
+            return [
+                Violation(
+                    ("edges",),
+                    f"the scored node {target!r} learns nothing: give it an incoming edge whose gate is not Cutoff",
+                )
+            ]
+        return []
+    if not any(_learns(graph, node.name) for node in graph.nodes):
+        return [Violation(("edges",), "no scored node learns anything: give one an edge whose gate is not Cutoff")]
+    return []
+
+
+def scored_nodes(graph: Graph, score_of: ScoreOf) -> tuple[str, ...]:
+    """Names of the nodes whose outputs a score reads; a frozen node never counts as BestNode."""
+    match score_of:
+        case ScoreOf.TARGET_NODE:
+            return (graph.target_name,)
+        case ScoreOf.ENSEMBLE:
+            ensembles = [node for node in graph.nodes if node.kind is NodeKind.ENSEMBLE]
+            if ensembles:
+                return ensembles[0].members
+            return tuple(node.name for node in graph.nodes)
+        case ScoreOf.BEST_NODE:
+            return tuple(node.name for node in graph.nodes if node.kind in (NodeKind.TRAINED, NodeKind.EMA))
+
+
+def needed_nodes(graph: Graph, score_of: ScoreOf) -> frozenset[str]:
+    """Nodes with a path to a scored node; the others are not trained and reported so (design 7)."""
+    needed: set[str] = set()
+    waiting = list(scored_nodes(graph, score_of))
+    while waiting:
+        name = waiting.pop()
+        if name in needed or name == LABEL:
+            continue
+        needed.add(name)
+        node = graph.node(name)
+        waiting += [edge.source for edge in graph.live_edges() if edge.destination == name]
+        waiting += list(node.members)
+        waiting += [node.follows] if node.follows else []
+    return frozenset(needed)
+
+
+def settle_isolated(graph: Graph, isolated: IsolatedNodes) -> Graph | None:
+    """Apply the rule of spec 1.1 to a drawn graph.
+
+    A trained node whose incoming gates are all Cutoff becomes a frozen teacher with pretrained weights (copy 0,
+    1, ... per model), stays a random node, or makes the graph one to draw again.
+
+    Returns:
+        The graph with its frozen nodes, or None where it must be drawn again.
+    """
+    fed = {edge.destination for edge in graph.live_edges()}
+    copies: dict[str, int] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node.kind is not NodeKind.TRAINED or node.name in fed or isolated is IsolatedNodes.RANDOM:
+            nodes.append(node)
+            continue
+        if isolated is IsolatedNodes.REDRAW:
+            return None
+        copy = copies.get(node.model, 0)
+        copies[node.model] = copy + 1
+        weights = Weights(pretrained=Pretrained(copy=copy))
+        nodes.append(node.model_copy(update={"kind": NodeKind.FROZEN, "weights": weights}))
+    return graph.model_copy(update={"nodes": tuple(nodes)})
+
+
+def _learns(graph: Graph, name: str) -> bool:
+    node = graph.node(name)
+    match node.kind:
+        case NodeKind.FROZEN:
+            return False
+        case NodeKind.EMA:
+            return _learns(graph, node.follows)
+        case NodeKind.ENSEMBLE:
+            return any(_learns(graph, member) for member in node.members)
+        case NodeKind.TRAINED:
+            return any(edge.destination == name for edge in graph.live_edges())
+
+
+def _names(graph: Graph) -> Iterator[Violation]:
+    seen: set[str] = set()
+    for position, node in enumerate(graph.nodes):
+        if node.name == LABEL:
+            yield Violation(("nodes", position, "name"), f"{LABEL!r} is the ground truth; choose another name")
+        if node.name in seen:
+            yield Violation(("nodes", position, "name"), f"{node.name!r} is used twice; names are unique in a graph")
+        seen.add(node.name)
+    if graph.target and graph.target not in seen:
+        yield Violation(("target",), f"there is no node {graph.target!r}; nodes are {_listed(seen)}")
+
+
+def _node_fields(graph: Graph) -> Iterator[Violation]:
+    for position, node in enumerate(graph.nodes):
+        where = ("nodes", position)
+        networks = node.kind in (NodeKind.TRAINED, NodeKind.FROZEN)
+        if networks and (problem := model_problem(node.model)):
+            yield Violation((*where, "model"), problem)
+        if not networks and node.model:
+            yield Violation((*where, "model"), f"an {node.kind} node has no model of its own; leave it out")
+        if not networks and node.weights is not None:
+            yield Violation((*where, "weights"), f"an {node.kind} node has no weights of its own; leave them out")
+        if (node.kind is NodeKind.EMA) != bool(node.follows):
+            yield Violation((*where, "follows"), "is for EMA nodes and required there: the node that it averages")
+        if (node.kind is NodeKind.ENSEMBLE) != bool(node.members):
+            yield Violation((*where, "members"), "is for Ensemble nodes and required there: the nodes that it averages")
+        if node.kind is NodeKind.FROZEN and node.weights is None:
+            yield Violation((*where, "weights"), "a frozen node needs weights: pretrained, uri, torchvision or node")
+        if node.weights is not None and sum(value is not None for _, value in node.weights) != 1:
+            yield Violation((*where, "weights"), "give exactly one of pretrained, uri, torchvision, node")
+
+
+def _references(graph: Graph) -> Iterator[Violation]:
+    kinds = {node.name: node.kind for node in graph.nodes}
+    for position, node in enumerate(graph.nodes):
+        if node.follows and kinds.get(node.follows) is not NodeKind.TRAINED:
+            yield Violation(
+                ("nodes", position, "follows"), f"{node.follows!r} is no trained node; an EMA node follows one"
+            )
+        for index, member in enumerate(node.members):
+            if kinds.get(member) in (None, NodeKind.ENSEMBLE):
+                where = ("nodes", position, "members", index)
+                yield Violation(where, f"{member!r} is no network of this graph; members are trained, frozen or EMA")
+        if len(set(node.members)) < len(node.members):
+            yield Violation(("nodes", position, "members"), "names a node twice")
+
+
+def _edge_ends(graph: Graph) -> Iterator[Violation]:
+    kinds = {node.name: node.kind for node in graph.nodes}
+    for position, edge in enumerate(graph.edges):
+        if edge.source != LABEL and edge.source not in kinds:
+            yield Violation(
+                ("edges", position, "source"),
+                f"there is no node {edge.source!r}; sources are {LABEL} and {_listed(kinds)}",
+            )
+        if edge.destination not in kinds:
+            yield Violation(
+                ("edges", position, "destination"), f"there is no node {edge.destination!r}; nodes are {_listed(kinds)}"
+            )
+        elif edge.is_live and kinds[edge.destination] is not NodeKind.TRAINED:
+            kind = kinds[edge.destination]
+            yield Violation(
+                ("edges", position, "destination"),
+                f"{edge.destination!r} is {kind}; only a Trained node learns from an edge (or cut it)",
+            )
+
+
+def _duplicates(graph: Graph) -> Iterator[Violation]:
+    seen: set[tuple[str, str, LossType]] = set()
+    for position, edge in enumerate(graph.edges):
+        key = (edge.source, edge.destination, edge.loss.type)
+        if key in seen:
+            yield Violation(("edges", position), f"a second edge {key[0]} -> {key[1]} with the loss {key[2]}")
+        seen.add(key)
+
+
+def _losses(graph: Graph) -> Iterator[Violation]:
+    for position, edge in enumerate(graph.edges):
+        where = ("edges", position, "loss")
+        kind = edge.loss.type
+        if edge.is_label != (kind is LossType.CROSS_ENTROPY):
+            yield Violation(
+                (*where, "type"), "CrossEntropy stands on label edges, and nothing else does; other losses need a node"
+            )
+        if edge.source == edge.destination and kind not in UNLABELLED:
+            right = _listed(sorted(UNLABELLED))
+            yield Violation((*where, "type"), f"a self edge compares two views of unlabelled images: use {right}")
+        yield from (
+            Violation((*where, name), f"{kind} has no {name}; leave it out") for name in _foreign_of_loss(edge.loss)
+        )
+
+
+def _foreign_of_loss(loss: Loss) -> list[str]:
+    tests = {
+        "temperature": loss.temperature == 1.0 or loss.type in _TEMPERED,
+        "threshold": loss.threshold == 0.95 or loss.type is LossType.THRESHOLDED_PSEUDO_LABEL,
+        "crops": not loss.crops or loss.type in ATTENTION,
+        "resize": loss.resize is Resize.NONE or loss.type in ATTENTION,
+    }
+    return [name for name, fits in tests.items() if not fits]
+
+
+def _gates(graph: Graph) -> Iterator[Violation]:
+    for position, edge in enumerate(graph.edges):
+        where = ("edges", position, "gate")
+        if graph.semi_supervised and not edge.is_label and edge.gate.type is GateType.CORRECT:
+            yield Violation(
+                where, "Correct needs labels, and this edge acts on unlabelled images; use Through, Linear or Threshold"
+            )
+        yield from (
+            Violation((*where, name), f"{edge.gate.type} has no {name}; leave it out")
+            for name in _foreign_of_gate(edge.gate)
+        )
+
+
+def _foreign_of_gate(gate: Gate) -> list[str]:
+    tests = {
+        "frequency": gate.frequency == 0 or gate.type is GateType.SINE,
+        "phase": gate.phase == 0 or gate.type is GateType.SINE,
+        "threshold": gate.threshold == 0.95 or gate.type is GateType.THRESHOLD,
+    }
+    return [name for name, fits in tests.items() if not fits]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,285 @@
+"""One trial as the trainer gets it, and what it gives back.
+
+The TrialSpec is complete: a trainer reads nothing else but data and checkpoints. Its fields are settled by the
+searcher (presets resolved, teachers named), so that two trainers given one spec do the same.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from graphtrial.contract._base import Model, Violation, refuse
+from graphtrial.contract.catalogue import dataset_problem
+from graphtrial.contract.graph import Graph
+from graphtrial.contract.graph_rules import ScoreOf, score_violations
+
+SPEC_VARIABLE = "GRAPHTRIAL_SPEC"
+"""The environment variable that holds the TrialSpec as JSON."""
+
+Count = Annotated[int, Field(ge=1, le=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class Length(Model):
+    """A span of training, in epochs or in steps (updates)."""
+
+    epochs: Count | None = None
+    steps: Count | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            refuse("Length", [Violation((), "give exactly one of epochs and steps")])
+        return self
+
+    def in_steps(self, steps_per_epoch: int) -> int:
+        """The span in updates, given how many make an epoch."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return self.epochs * steps_per_epoch
+
+
+class Metric(StrEnum):
+    """What a score measures (spec 5.3); higher is better for each."""
+
+    ACCURACY = "Accuracy"
+    TOP5_ACCURACY = "Top5Accuracy"
+    BALANCED_ACCURACY = "BalancedAccuracy"
+    MACRO_F1 = "MacroF1"
+    NEGATIVE_LOG_LOSS = "NegativeLogLoss"
+
+
+class Objective(Model):
+    """What a trial is judged by."""
+
+    score_of: ScoreOf = ScoreOf.TARGET_NODE
+    metric: Metric = Metric.ACCURACY
+
+
+class Part(Model):
+    """A part of the training images, as a count or a fraction; drawn stratified by class."""
+
+    count: Count | None = None
+    fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.count is None) == (self.fraction is None):
+            refuse("Part", [Violation((), "give exactly one of count and fraction")])
+        return self
+
+
+class Labelled(Model):
+    """How many of the training images keep their labels; drawn stratified by class, out of the rest."""
+
+    count: Count
+    seed: Seed = 0
+
+
+class Data(Model):
+    """Which images, and how they are split."""
+
+    dataset: str
+    """A name of the catalogue or ``package.module:Name``."""
+    uri: str = ""
+    """Where the files lie: a path, ``file://`` or ``s3://``; ``digits`` needs none."""
+    image_size: Annotated[int, Field(ge=8, le=512)] | None = None
+    """Side to which images of a folder are resized, in pixels; the catalogue's where left out."""
+    search_validation: Part | None = None
+    """Split off the training images first; searched on. Left out: 20 %."""
+    labelled: Labelled | None = None
+    """Supervised graphs use only these images of the rest."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if problem := dataset_problem(self.dataset):
+            refuse("Data", [Violation(("dataset",), problem)])
+        return self
+
+
+class Split(StrEnum):
+    """Which images a trial trains on and is scored on."""
+
+    SEARCH = "Search"
+    """Trained on the training images less the search validation, scored on that."""
+    FULL = "Full"
+    """Trained on all training images; the test images are scored once, at the last evaluation."""
+
+
+class Precision(StrEnum):
+    """Arithmetic of forward and backward; losses, softmax and optimiser state are fp32 in both."""
+
+    FP32 = "FP32"
+    BF16 = "BF16"
+
+
+class ScheduleType(StrEnum):
+    """How the learning rate falls."""
+
+    MULTI_STEP = "MultiStep"
+    COSINE = "Cosine"
+    CONSTANT = "Constant"
+
+
+class Schedule(Model):
+    """The learning rate over training. Milestones are fractions of the length, so a shorter run keeps its shape."""
+
+    type: ScheduleType = ScheduleType.MULTI_STEP
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.6, 0.9)
+    """MultiStep: multiplied by ``factor`` after each. 0.3, 0.6, 0.9 of 200 epochs are 60, 120, 180 (spec 7.1)."""
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class Augmentation(StrEnum):
+    """What happens to a training image before a network sees it."""
+
+    PAD_CROP_FLIP = "PadCropFlip"
+    """Reflect-padded by an eighth of its side (4 of 32 pixels), cropped back at random, mirrored half the time."""
+    PAD_CROP = "PadCrop"
+    """The same without the mirror, for images that have a handedness (digits, letters)."""
+    NONE = "None"
+
+
+class Training(Model):
+    """How networks are trained; presets are already resolved."""
+
+    length: Length
+    evaluate_every: Length = Length(epochs=1)
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
+    precision: Precision = Precision.FP32
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    schedule: Schedule = Schedule()
+    augmentation: Augmentation = Augmentation.PAD_CROP_FLIP
+
+
+class Purpose(StrEnum):
+    """Why a trial runs; only Search counts against ``maxTrials``."""
+
+    SEARCH = "Search"
+    PRETRAIN = "Pretrain"
+    FINALIST = "Finalist"
+    COMPARE = "Compare"
+    COMPRESS = "Compress"
+    REPORT = "Report"
+
+
+class Checkpoint(Model):
+    """Where a trial's objects lie and how often it saves."""
+
+    uri: str
+    """Of this trial: ``file://`` or ``s3://``, without a slash at the end."""
+    every: Length = Length(epochs=1)
+    endpoint: str = ""
+    """S3: address of the server; the credentials come from the environment."""
+    region: str = ""
+    path_style: bool = False
+
+
+class Device(StrEnum):
+    """Where the networks live."""
+
+    CPU = "CPU"
+    CUDA = "CUDA"
+
+
+class TrialSpec(Model):
+    """All that a trainer is told, as one JSON object.
+
+    Raises:
+        ValidationError: Also if nothing that the objective scores would learn (``graph.…``).
+    """
+
+    version: Literal["v1alpha1"] = "v1alpha1"
+    search: str
+    search_uid: str
+    trial: str
+    """The trial's name, ``<search>-t<index>``."""
+    trial_uid: str
+    attempt: Annotated[int, Field(ge=1)]
+    purpose: Purpose = Purpose.SEARCH
+    graph: Graph
+    objective: Objective = Objective()
+    data: Data
+    split: Split = Split.SEARCH
+    training: Training
+    rungs: tuple[Count, ...] = ()
+    """Evaluation numbers whose scores are reported at once and saved; the last evaluation always is."""
+    stop_after: Count | None = None
+    """Promotion: save and end (exit code 0) after this evaluation."""
+    seed: Seed = 0
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    device: Device = Device.CPU
+    checkpoint: Checkpoint
+    teachers: dict[str, str] = {}
+    """For each node with weights from a teacher or another graph: the object's URI."""
+    publish: str = ""
+    """Pretrain: the URI under which the target's final weights are stored for other trials."""
+    cache: str = ""
+    """A folder for decoded images, shared by all trials of a node; empty: none is kept."""
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """0: any free port, written into the object ``port`` beside the checkpoint."""
+
+    @model_validator(mode="after")
+    def _scored(self) -> Self:
+        found = score_violations(self.graph, self.objective.score_of)
+        refuse("TrialSpec", [Violation(("graph", *location), message) for location, message in found])
+        return self
+
+    def to_json(self) -> dict[str, object]:
+        """As ``Model.to_json``, with the version always there."""
+        return super().to_json() | {"version": self.version}
+
+
+class RungScore(Model):
+    """The score of one evaluation, identified by (trial uid, rung)."""
+
+    rung: Count
+    """The evaluation's number, from 1."""
+    score: float
+    """May be NaN or infinite: it is recorded and always stops the trial."""
+
+
+class Evaluation(Model):
+    """One point of a trial's learning curves."""
+
+    number: Count
+    step: int
+    score: float
+    nodes: dict[str, float]
+    """The metric of every evaluated node, and ``ensemble``."""
+    losses: dict[str, float]
+    """Mean training loss of every trained node since the previous evaluation."""
+    seconds: float
+    """Spent in training and evaluation so far, over all attempts."""
+
+
+class TrialResult(Model):
+    """What a trial leaves beside its checkpoint (``reports/``), rewritten whole at each rung and at the end."""
+
+    attempt: Annotated[int, Field(ge=1)]
+    rungs: tuple[RungScore, ...] = ()
+    """Every rung passed, by this attempt or one that it resumed from."""
+    evaluations: tuple[Evaluation, ...] = ()
+    steps: int = 0
+    images: int = 0
+    """Training images fed, each counted once however many nodes saw it."""
+    seconds: float = 0.0
+    """Spent by this attempt."""
+    resumed_at: int = 0
+    """The step at which this attempt took over; 0 for a fresh start."""
+    exit_code: int | None = None
+    """None while it runs."""
+    message: str = ""
+    """Why it ended, where the exit code does not say enough."""
+    unused_nodes: tuple[str, ...] = ()
+    """Nodes without a path to a scored node: not trained."""
+    exact: bool = True
+    """False where it resumed on another thread count, torch version or kind of CPU: not bit-equal any more."""
