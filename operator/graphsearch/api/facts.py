@@ -1,0 +1,21 @@
+"""What is recorded of the search itself, beside its trials: set once, never changed."""
+
+from __future__ import annotations
+
+from graphsearch.api.reasons import Reason
+from graphtrial.contract import Model
+
+
+class SearchFacts(Model):
+    """Facts of a search. Times are seconds since the epoch."""
+
+    uid: str
+    started_at: float
+    winner: int | None = None
+    """Index of the Search trial whose graph was chosen; of the first contender's first trial for fixed graphs."""
+    winner_node: str = ""
+    """BestNode: the node that was chosen."""
+    ended_at: float | None = None
+    reason: Reason | None = None
+    """Why it ended."""
+    message: str = ""

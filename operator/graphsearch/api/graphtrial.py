@@ -1,0 +1,161 @@
+"""GraphTrial (short ``gt``): one graph, what it is for, and what is recorded of it (design 4, 5).
+
+The status holds facts. A recorded rung, attempt end or outcome neither changes nor disappears; who starts anew
+rebuilds everything from them. Locally one JSON file per trial holds the same object.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from graphtrial.contract import Graph, Model, Purpose, Split
+
+
+class Decision(StrEnum):
+    """What a rung decided for a trial."""
+
+    CONTINUE = "Continue"
+    STOP = "Stop"
+    PAUSE = "Pause"
+    """Promotion: it waits at its rung until it is promoted or the search closes."""
+    NONE = "None"
+    """The last evaluation: nothing is decided on it."""
+
+
+class Outcome(StrEnum):
+    """How a trial ended."""
+
+    SUCCEEDED = "Succeeded"
+    """It reached its last evaluation."""
+    STOPPED = "Stopped"
+    """A rung stopped it."""
+    DIVERGED = "Diverged"
+    """A loss or score was not finite."""
+    FAILED = "Failed"
+    """It could not be trained: see the message."""
+    CANCELLED = "Cancelled"
+    """The search did not want it any more."""
+
+
+class AttemptEnd(StrEnum):
+    """How an attempt ended."""
+
+    DONE = "Done"
+    """Exit code 0."""
+    SAVED = "Saved"
+    """Exit code 143: a checkpoint was written because it was asked to stop."""
+    CRASHED = "Crashed"
+    """Any other code: charged to the trial."""
+    REFUSED = "Refused"
+    """Exit codes 10 and 11: bad spec or bad data; never retried."""
+    DIVERGED = "Diverged"
+    """Exit code 12; never retried."""
+    LOST = "Lost"
+    """Started, and gone without a word; not charged."""
+
+
+class Attempt(Model):
+    """One run of a trial's trainer. Times are seconds since the epoch, durations seconds."""
+
+    number: Annotated[int, Field(ge=1)]
+    until: int | None = None
+    """Promotion: the evaluation after which it ends."""
+    identity: str = ""
+    """Of the process or Job, once it is started."""
+    started_at: float | None = None
+    ended_at: float | None = None
+    end: AttemptEnd | None = None
+    exit_code: int | None = None
+    message: str = ""
+    seconds: float = 0.0
+    """Device time used."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is intended or running."""
+        return self.end is None
+
+
+class Rung(Model):
+    """A recorded report and what was decided on it; identified by (trial, evaluation), the first one wins."""
+
+    evaluation: Annotated[int, Field(ge=1)]
+    score: float
+    rank: int | None = None
+    """One more than the finite scores at this rung that were strictly better; None for a score that is not finite."""
+    of: int = 0
+    """Finite scores at this rung, its own included."""
+    decision: Decision
+    source: str = "Direct"
+    time: float
+    """When it was recorded; facts are replayed in this order."""
+    attempt: int = 1
+
+
+class GraphTrialSpec(Model):
+    """What a trial is: fixed from birth."""
+
+    search_ref: str = ""
+    index: Annotated[int, Field(ge=0)]
+    purpose: Purpose
+    graph: Graph
+    seed: int = 0
+    split: Split = Split.SEARCH
+    origin: int | None = None
+    """Finalist: the index of the Search trial whose graph it is."""
+    contenders: tuple[str, ...] = ()
+    """Compare: the contenders that have this graph, such as ``Found`` or ``MutualLearning``."""
+    repeat: int | None = None
+    """Finalist and Compare: which repeat, from 0."""
+    teachers: dict[str, str] = Field(default_factory=dict)
+    """For each node with stored weights: the teacher's key."""
+    publishes: dict[str, str] = Field(default_factory=dict)
+    """For each node whose final weights are stored for other trials: the key."""
+
+
+class GraphTrialStatus(Model):
+    """The facts recorded of a trial."""
+
+    attempts: tuple[Attempt, ...] = ()
+    rungs: tuple[Rung, ...] = ()
+    outcome: Outcome | None = None
+    message: str = ""
+    score: float | None = None
+    """At the last evaluation that was recorded."""
+    nodes: dict[str, float] = Field(default_factory=dict)
+    """The metric of every node, and ``ensemble``, at the end of a trial that succeeded."""
+    checkpoint: str = ""
+    ended_at: float | None = None
+
+
+class GraphTrial(Model):
+    """A trial with its facts."""
+
+    api_version: Literal["graphsearch.io/v1alpha1"] = "graphsearch.io/v1alpha1"
+    kind: Literal["GraphTrial"] = "GraphTrial"
+    name: str
+    spec: GraphTrialSpec
+    status: GraphTrialStatus = GraphTrialStatus()
+
+    @property
+    def index(self) -> int:
+        """The trial's number within its search."""
+        return self.spec.index
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The latest attempt, if there is one."""
+        return self.status.attempts[-1] if self.status.attempts else None
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether its outcome is recorded."""
+        return self.status.outcome is not None
+
+    @property
+    def seconds(self) -> float:
+        """Device time of all attempts."""
+        return sum(attempt.seconds for attempt in self.status.attempts)

@@ -1,0 +1,169 @@
+"""The space that graphs are drawn from: how many nodes, which models, which losses and gates per edge."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from graphtrial.contract import (
+    UNLABELLED,
+    GateType,
+    IsolatedNodes,
+    LossType,
+    Model,
+    Resize,
+    Violation,
+    model_problem,
+    refuse,
+)
+
+
+class AuxiliaryKind(StrEnum):
+    """What an auxiliary node may be drawn as."""
+
+    TRAINED = "Trained"
+    EMA = "EMA"
+    """It follows a trained node and takes its model."""
+
+
+class EdgeKind(StrEnum):
+    """The edges that a rule speaks of."""
+
+    LABEL = "Label"
+    """From the ground truth to a node."""
+    TRANSFER = "Transfer"
+    """From a node to another."""
+    SELF = "Self"
+    """From a node to itself: two views of unlabelled images."""
+
+
+class EdgeRule(Model):
+    """Choices for some edges, by kind or by ends; the last rule that matches an edge wins."""
+
+    kind: EdgeKind | None = None
+    source: Annotated[str | None, Field(alias="from")] = None
+    """A node's name or ``Label``."""
+    destination: Annotated[str | None, Field(alias="to")] = None
+    losses: Annotated[tuple[LossType, ...], Field(max_length=16)] = ()
+    """Drawn from; left out: KL on transfer edges. A label edge always has CrossEntropy."""
+    gates: Annotated[tuple[GateType, ...], Field(min_length=1, max_length=8)]
+    temperature: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 1.0
+    """Of the losses that have one."""
+
+    @model_validator(mode="after")
+    def _shape(self) -> Self:
+        refuse("EdgeRule", list(self._violations()))
+        return self
+
+    def _violations(self) -> list[Violation]:
+        found: list[Violation] = []
+        by_ends = self.source is not None or self.destination is not None
+        if (self.kind is None) != by_ends:
+            found.append(Violation((), "give either kind (Label, Transfer, Self) or from and to"))
+        label = self.kind is EdgeKind.LABEL or self.source == "Label"
+        if label and any(loss is not LossType.CROSS_ENTROPY for loss in self.losses):
+            found.append(Violation(("losses",), "a label edge has CrossEntropy; leave losses out"))
+        if not label and LossType.CROSS_ENTROPY in self.losses:
+            found.append(Violation(("losses",), "CrossEntropy stands on label edges only; use KL between nodes"))
+        self_edge = self.kind is EdgeKind.SELF or (by_ends and self.source == self.destination)
+        if self_edge and not set(self.losses) <= UNLABELLED:
+            found.append(Violation(("losses",), f"a self edge has one of {', '.join(sorted(UNLABELLED))}"))
+        if self_edge and not self.losses:
+            found.append(Violation(("losses",), "a self edge needs its losses named"))
+        return found
+
+
+class Range(Model):
+    """A closed interval to draw from, uniformly."""
+
+    min: Annotated[float, Field(allow_inf_nan=False)]
+    max: Annotated[float, Field(allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            refuse("Range", [Violation(("max",), f"is below min ({self.min}); give min <= max")])
+        return self
+
+
+class SineParameters(Model):
+    """Where f and phi of (3.8) are drawn from, per edge (spec 5.1)."""
+
+    frequency: Range = Range(min=0, max=1)
+    phase: Range = Range(min=0, max=0.75 * 2 * math.pi)
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        found = [
+            Violation((name,), f"lies outside 0 .. {limit:g}")
+            for name, bounds, limit in (("frequency", self.frequency, 1000.0), ("phase", self.phase, 2 * math.pi))
+            if bounds.min < 0 or bounds.max > limit
+        ]
+        refuse("SineParameters", found)
+        return self
+
+
+class ThresholdParameters(Model):
+    """tau of (5.5) and (5.8)."""
+
+    above: Annotated[float, Field(ge=0, lt=1)] = 0.95
+
+
+class GateParameters(Model):
+    """Parameters of drawn gates and thresholded losses."""
+
+    sine: SineParameters = SineParameters()
+    threshold: ThresholdParameters = ThresholdParameters()
+
+
+class Attention(Model):
+    """Parameters of drawn attention losses."""
+
+    crops: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(max_length=8)] = (3, 5, 7)
+    resize: Resize = Resize.NONE
+
+
+class Space(Model):
+    """The graphs that may be drawn: nodes ``"1"`` to ``"N"``, of which ``"1"`` is the target (spec 5.2)."""
+
+    nodes: Annotated[int, Field(ge=1, le=7)]
+    target_models: Annotated[tuple[str, ...], Field(min_length=1, max_length=16)]
+    auxiliary_models: Annotated[tuple[str, ...], Field(max_length=16)] = ()
+    auxiliary_kinds: Annotated[tuple[AuxiliaryKind, ...], Field(min_length=1, max_length=2)] = (AuxiliaryKind.TRAINED,)
+    isolated_nodes: IsolatedNodes = IsolatedNodes.PRETRAINED
+    """A node with every incoming edge cut: a frozen pretrained teacher, a random network, or draw again."""
+    edges: Annotated[tuple[EdgeRule, ...], Field(max_length=64)] = (
+        EdgeRule(kind=EdgeKind.LABEL, gates=(GateType.THROUGH, GateType.CUTOFF, GateType.LINEAR, GateType.CORRECT)),
+        EdgeRule(
+            kind=EdgeKind.TRANSFER,
+            losses=(LossType.KL,),
+            gates=(GateType.THROUGH, GateType.CUTOFF, GateType.LINEAR, GateType.CORRECT),
+        ),
+    )
+    gate_parameters: GateParameters = GateParameters()
+    attention: Attention = Attention()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refuse("Space", self._violations())
+        return self
+
+    def _violations(self) -> list[Violation]:
+        found: list[Violation] = []
+        for field in ("target_models", "auxiliary_models"):
+            for position, model in enumerate(getattr(self, field)):
+                if problem := model_problem(model):
+                    camel = "targetModels" if field == "target_models" else "auxiliaryModels"
+                    found.append(Violation((camel, position), problem))
+        if self.nodes > 1 and not self.auxiliary_models:
+            found.append(Violation(("auxiliaryModels",), f"is required with {self.nodes} nodes"))
+        names = {"Label", *(str(number) for number in range(1, self.nodes + 1))}
+        for position, rule in enumerate(self.edges):
+            for alias, name in (("from", rule.source), ("to", rule.destination)):
+                if name is not None and (name not in names or (alias == "to" and name == "Label")):
+                    right = ", ".join(sorted(names))
+                    found.append(Violation(("edges", position, alias), f"there is no node {name!r}; nodes are {right}"))
+        return found

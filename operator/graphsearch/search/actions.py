@@ -1,0 +1,98 @@
+"""What a planner sees and what it asks for: the vocabulary between ``plan`` and the worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from graphsearch.api import GraphTrial, SearchFacts
+from graphsearch.search.ledger import Ledger
+from graphsearch.search.settled import Settled
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A score that a trainer exposes or has left; the first one recorded for (trial, evaluation) wins."""
+
+    index: int
+    evaluation: int
+    score: float
+    attempt: int = 1
+    source: str = "Direct"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt seen alive."""
+
+    identity: str
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt seen ended; every report that it left is in the same snapshot."""
+
+    exit_code: int | None
+    """None: gone without a word."""
+    seconds: float = 0.0
+    message: str = ""
+    nodes: Mapping[str, float] = field(default_factory=dict)
+    checkpoint: str = ""
+
+
+Observation = Running | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a decision depends on."""
+
+    settled: Settled
+    ledger: Ledger
+    now: float
+    """Seconds since the epoch, larger than in every snapshot before."""
+    observed: Mapping[tuple[int, int], Observation] = field(default_factory=dict)
+    """By (index, attempt). A started attempt that is not here is lost; one not yet started is started again."""
+    reports: tuple[Report, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write down a trial's facts."""
+
+    trial: GraphTrial
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSearch:
+    """Write down the search's facts."""
+
+    facts: SearchFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start the trial's latest attempt unless it runs."""
+
+    trial: GraphTrial
+
+
+class Why(StrEnum):
+    """Why an attempt is asked to save and stop."""
+
+    RUNG = "Rung"
+    UNWANTED = "Unwanted"
+    PARALLELISM = "Parallelism"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask the trial's latest attempt to save and stop, unless it was asked."""
+
+    trial: GraphTrial
+    why: Why
+
+
+Action = Record | RecordSearch | Start | Stop

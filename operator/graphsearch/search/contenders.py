@@ -1,0 +1,116 @@
+"""The known methods as graphs, built from the models of a graph that was found (spec 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from graphsearch.api import Baseline
+from graphtrial.contract import (
+    LABEL,
+    Edge,
+    Gate,
+    GateType,
+    Graph,
+    Loss,
+    LossType,
+    Node,
+    NodeKind,
+    Pretrained,
+    ScoreOf,
+    Weights,
+    graph_digest,
+    is_built_in,
+    model_size,
+    scored_nodes,
+)
+
+FOUND = "Found"
+"""The contender that the others are compared with."""
+
+_KD_TEMPERATURE = 2.0
+"""Of the KD baseline (spec 6)."""
+
+
+def merge_equal(named: Iterable[tuple[str, Graph]]) -> list[tuple[tuple[str, ...], Graph]]:
+    """Contenders whose graphs are equal become one entry with several names: it runs once."""
+    merged: dict[str, tuple[tuple[str, ...], Graph]] = {}
+    for name, graph in named:
+        key = graph_digest(graph)
+        names, first = merged.get(key, ((), graph))
+        merged[key] = ((*names, name), first)
+    return list(merged.values())
+
+
+def baseline_graph(baseline: Baseline, found: Graph, score_of: ScoreOf) -> Graph:
+    """The graph of a known method with the models of ``found``, scored like it."""
+    match baseline:
+        case Baseline.ALL_THROUGH:
+            return _all_through(found)
+        case Baseline.INDEPENDENT:
+            nodes = _untrained(found, score_of)
+            return _graph(found, nodes, [_label(node) for node in nodes], score_of)
+        case Baseline.MUTUAL_LEARNING:
+            nodes = _untrained(found, None)
+            pairs = [_kl(s, t, 1.0) for s in nodes for t in nodes if s is not t]
+            return _graph(found, nodes, [*(_label(node) for node in nodes), *pairs], score_of)
+        case Baseline.DISTILLATION:
+            return _distillation(found, score_of)
+
+
+def _all_through(found: Graph) -> Graph:
+    through = Gate(type=GateType.THROUGH)
+    fed = {edge.destination for edge in found.edges}
+    nodes = [
+        node.model_copy(update={"kind": NodeKind.TRAINED, "weights": None})
+        if node.kind is NodeKind.FROZEN and node.name in fed
+        else node
+        for node in found.nodes
+    ]
+    edges = [edge.model_copy(update={"gate": through}) for edge in found.edges]
+    return Graph(nodes=tuple(nodes), edges=tuple(edges), target=found.target_name)
+
+
+def _distillation(found: Graph, score_of: ScoreOf) -> Graph:
+    students = _untrained(found, score_of)
+    others = [node for node in _untrained(found, None) if node.name != found.target_name] or students
+    model = max(others, key=lambda node: _cost(node.model)).model
+    name = next(str(number) for number in range(1, 18) if str(number) not in {node.name for node in students})
+    teacher = Node(name=name, kind=NodeKind.FROZEN, model=model, weights=Weights(pretrained=Pretrained()))
+    edges = [edge for node in students for edge in (_label(node), _kl(teacher, node, _KD_TEMPERATURE))]
+    return _graph(found, [*students, teacher], edges, score_of, members=students)
+
+
+def _untrained(found: Graph, score_of: ScoreOf | None) -> list[Node]:
+    """The networks of a graph, all to be trained from random weights; only the scored ones if a score is given."""
+    names = {node.name for node in found.nodes} if score_of is None else set(scored_nodes(found, score_of))
+    models = {node.name: node.model for node in found.nodes}
+    return [
+        Node(name=node.name, model=models[node.follows] if node.follows else node.model)
+        for node in found.nodes
+        if node.kind is not NodeKind.ENSEMBLE and node.name in names
+    ]
+
+
+def _graph(
+    found: Graph, nodes: list[Node], edges: list[Edge], score_of: ScoreOf, members: list[Node] | None = None
+) -> Graph:
+    ensembles = [node for node in found.nodes if node.kind is NodeKind.ENSEMBLE]
+    if score_of is ScoreOf.ENSEMBLE and (ensembles or members):
+        name = ensembles[0].name if ensembles else "ensemble"
+        chosen = tuple(node.name for node in members) if members else ensembles[0].members
+        average = {"average": ensembles[0].average} if ensembles else {}
+        nodes = [*nodes, Node(name=name, kind=NodeKind.ENSEMBLE, members=chosen, **average)]
+    return Graph(nodes=tuple(nodes), edges=tuple(edges), target=found.target_name)
+
+
+def _label(node: Node) -> Edge:
+    return Edge(source=LABEL, destination=node.name, loss=Loss(type=LossType.CROSS_ENTROPY))
+
+
+def _kl(source: Node, destination: Node, temperature: float) -> Edge:
+    loss = Loss(type=LossType.KL, temperature=temperature)
+    return Edge(source=source.name, destination=destination.name, loss=loss)
+
+
+def _cost(model: str) -> int:
+    return model_size(model, classes=10).flops if is_built_in(model) else 0

@@ -1,0 +1,116 @@
+"""The recorded facts in memory, indexed by what planning asks for.
+
+One entry point, ``put``, takes a trial with its facts and keeps every index by the difference to what was there, so
+that it serves a new fact, a reply to one's own write and a restart alike: filling a fresh ledger with all trials, in
+any order, gives the same ledger. Work per fact does not grow with what is finished.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter, defaultdict
+
+from graphsearch.api import Decision, GraphTrial, Outcome, SearchFacts
+from graphsearch.search.rungs import RungTable
+from graphtrial.contract import ExitCode, Purpose
+
+_LEFT_THE_POPULATION = (Outcome.FAILED, Outcome.DIVERGED)
+
+
+def waiting_at(trial: GraphTrial) -> int | None:
+    """Promotion: the rung at which a trial ended and waits; None if it runs, is over, or must resume to reach it."""
+    rungs, attempt = trial.status.rungs, trial.attempt
+    if trial.is_ended or not rungs or rungs[-1].decision is not Decision.PAUSE:
+        return None
+    if attempt is None or attempt.is_open or attempt.until != rungs[-1].evaluation:
+        return None
+    return rungs[-1].evaluation
+
+
+class Ledger:
+    """All facts of one search. Only ``put`` and assignment of ``search`` change it."""
+
+    def __init__(self, search: SearchFacts) -> None:
+        self.search = search
+        self.trials: dict[int, GraphTrial] = {}
+        self.open: dict[int, GraphTrial] = {}
+        """Trials without an outcome, by index."""
+        self.running: set[int] = set()
+        """Those of them with an open attempt."""
+        self.rungs: defaultdict[int, RungTable] = defaultdict(RungTable)
+        self.paused: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
+        """Promotion: (score, -index) of the trials that wait at each rung, sorted."""
+        self.next_index = 0
+        self.created: Counter[Purpose] = Counter()
+        self.outcomes: Counter[tuple[Purpose, Outcome]] = Counter()
+        self.published: dict[str, int] = {}
+        """Which trial publishes the weights under a key."""
+        self.seconds = 0.0
+        """Device time of all ended attempts."""
+        self.refused_data: int | None = None
+        """The first trial whose trainer could not read the data."""
+        self.last_failed: int | None = None
+        self.best: tuple[float, int] | None = None
+        """Highest (score, -index) of the Search trials that reached the last evaluation."""
+
+    def put(self, trial: GraphTrial) -> None:
+        """Take a trial's facts; they contain all facts of it that were put before."""
+        old = self.trials.get(trial.index)
+        self.trials[trial.index] = trial
+        if old is None:
+            self._enter(trial)
+        self._follow_rungs(old, trial)
+        self._follow_attempts(old, trial)
+        if trial.is_ended and not (old and old.is_ended):
+            self._leave(trial)
+        elif not trial.is_ended:
+            self.open[trial.index] = trial
+
+    def _enter(self, trial: GraphTrial) -> None:
+        self.next_index = max(self.next_index, trial.index + 1)
+        self.created[trial.spec.purpose] += 1
+        for key in trial.spec.publishes.values():
+            self.published[key] = trial.index
+
+    def _follow_rungs(self, old: GraphTrial | None, new: GraphTrial) -> None:
+        known = len(old.status.rungs) if old else 0
+        for rung in new.status.rungs[known:]:
+            if rung.decision is not Decision.NONE:
+                self.rungs[rung.evaluation].add(rung.score, new.index)
+
+    def _follow_attempts(self, old: GraphTrial | None, new: GraphTrial) -> None:
+        if old:
+            self.seconds -= old.seconds
+            self._unpause(old)
+        self.seconds += new.seconds
+        attempt = new.attempt
+        if attempt and attempt.is_open:
+            self.running.add(new.index)
+        else:
+            self.running.discard(new.index)
+            self._pause(new)
+
+    def _pause(self, trial: GraphTrial) -> None:
+        if (rung := waiting_at(trial)) is not None:
+            insort(self.paused[rung], (trial.status.rungs[-1].score, -trial.index))
+
+    def _unpause(self, trial: GraphTrial) -> None:
+        if (rung := waiting_at(trial)) is not None:
+            self.paused[rung].remove((trial.status.rungs[-1].score, -trial.index))
+
+    def _leave(self, trial: GraphTrial) -> None:
+        self.open.pop(trial.index, None)
+        outcome, attempt = trial.status.outcome, trial.attempt
+        assert outcome is not None
+        if outcome is Outcome.FAILED:
+            self.last_failed = trial.index
+            if attempt and attempt.exit_code == ExitCode.BAD_DATA and self.refused_data is None:
+                self.refused_data = trial.index
+        self.outcomes[trial.spec.purpose, outcome] += 1
+        if outcome in _LEFT_THE_POPULATION:
+            for rung in trial.status.rungs:
+                self.rungs[rung.evaluation].remove(rung.score, trial.index)
+        score = trial.status.score
+        if outcome is Outcome.SUCCEEDED and trial.spec.purpose is Purpose.SEARCH and score is not None:
+            entry = (score, -trial.index)
+            self.best = entry if self.best is None else max(self.best, entry)

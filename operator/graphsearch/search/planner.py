@@ -1,0 +1,272 @@
+"""``plan(snapshot) -> actions``: one level-triggered look at a search, in the order facts, trials, acts.
+
+A world calls it again until it returns nothing: first come records (what was reported, how attempts ended), then
+outcomes and new trials, and only when every fact is recorded the acts (start, stop). A record holds a trial whole and
+is carried out by writing it; recorded facts never change. Acts are idempotent, because attempts have fixed names:
+whoever starts after a crash plans the same acts again from the facts.
+
+Decided against: reacting to events. An event that is lost, doubled or late changes nothing here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from graphsearch.api import (
+    AshaMode,
+    Attempt,
+    AttemptEnd,
+    Decision,
+    GraphTrial,
+    GraphTrialStatus,
+    Outcome,
+)
+from graphsearch.search import stages
+from graphsearch.search.actions import (
+    Action,
+    Ended,
+    Record,
+    RecordSearch,
+    Running,
+    Snapshot,
+    Start,
+    Stop,
+    Why,
+)
+from graphsearch.search.judging import is_judged, judge
+from graphsearch.search.ledger import waiting_at
+from graphsearch.search.settled import Settled
+from graphtrial.contract import ExitCode, Purpose
+
+MAX_CRASHES = 3
+"""Crashed attempts in a row, without a rung recorded between them, after which a trial has failed."""
+
+
+def plan(snapshot: Snapshot) -> list[Action]:
+    """The next actions; an empty list means: wait for something to happen."""
+    if snapshot.ledger.search.ended_at is not None:
+        return []
+    if records := _record_observed(snapshot):
+        return records
+    ending = stages.ending(snapshot.settled, snapshot.ledger, snapshot.now)
+    return _record_outcomes(snapshot, ending) or _create(snapshot, ending) or _act(snapshot, ending)
+
+
+def drive(snapshot: Callable[[], Snapshot], carry_out: Callable[[Action], None]) -> None:
+    """Plan and carry out until every fact that follows from what was gathered is recorded and acted upon.
+
+    Args:
+        snapshot: Gives the snapshot anew; its ledger shows what was carried out, its ``now`` rises.
+        carry_out: Makes one action true.
+    """
+    facts_left = True
+    while facts_left:
+        actions = plan(snapshot())
+        for action in actions:
+            carry_out(action)
+        facts_left = any(isinstance(action, Record | RecordSearch) for action in actions)
+
+
+def _record_observed(snapshot: Snapshot) -> list[Action]:
+    changed: dict[int, GraphTrial] = {}
+    judge(snapshot, changed)
+    for index in sorted(snapshot.ledger.running):
+        trial = changed.get(index) or snapshot.ledger.trials[index]
+        attempt = trial.attempt
+        assert attempt is not None
+        seen = snapshot.observed.get((index, attempt.number))
+        if isinstance(seen, Running) and not attempt.identity:
+            updated = attempt.model_copy(update={"identity": seen.identity, "started_at": seen.started_at})
+            changed[index] = _with_attempt(trial, updated)
+        elif isinstance(seen, Ended) or (seen is None and attempt.identity):
+            ended = seen if isinstance(seen, Ended) else Ended(None)
+            changed[index] = _end_attempt(trial, attempt, ended, snapshot.now)
+    return [Record(trial) for trial in changed.values()]
+
+
+_ENDS: dict[int, AttemptEnd] = {
+    ExitCode.DONE: AttemptEnd.DONE,
+    ExitCode.STOPPED: AttemptEnd.SAVED,
+    ExitCode.BAD_SPEC: AttemptEnd.REFUSED,
+    ExitCode.BAD_DATA: AttemptEnd.REFUSED,
+    ExitCode.DIVERGED: AttemptEnd.DIVERGED,
+}
+
+
+def _end_attempt(trial: GraphTrial, attempt: Attempt, seen: Ended, now: float) -> GraphTrial:
+    end = AttemptEnd.LOST if seen.exit_code is None else _ENDS.get(seen.exit_code, AttemptEnd.CRASHED)
+    ended = attempt.model_copy(
+        update={
+            "end": end,
+            "ended_at": now,
+            "exit_code": seen.exit_code,
+            "seconds": seen.seconds,
+            "message": seen.message,
+        }
+    )
+    trial = _with_attempt(trial, ended)
+    if end is not AttemptEnd.DONE:
+        return trial
+    status = trial.status.model_copy(update={"nodes": dict(seen.nodes), "checkpoint": seen.checkpoint})
+    return trial.model_copy(update={"status": status})
+
+
+def _with_attempt(trial: GraphTrial, attempt: Attempt) -> GraphTrial:
+    """The trial with its latest attempt replaced, or a first or further one added."""
+    kept = trial.status.attempts[: attempt.number - 1]
+    return trial.model_copy(update={"status": trial.status.model_copy(update={"attempts": (*kept, attempt)})})
+
+
+def _record_outcomes(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
+    actions: list[Action] = []
+    for index, trial in snapshot.ledger.open.items():
+        if index not in snapshot.ledger.running and (found := _outcome(snapshot, ending, trial)):
+            outcome, message = found
+            status = trial.status.model_copy(update={"outcome": outcome, "message": message, "ended_at": snapshot.now})
+            actions.append(Record(trial.model_copy(update={"status": status})))
+    return actions
+
+
+def _outcome(snapshot: Snapshot, ending: stages.Ending | None, trial: GraphTrial) -> tuple[Outcome, str] | None:
+    """How a trial without an open attempt has ended, with a message; None if it goes on."""
+    status = trial.status
+    last = status.rungs[-1] if status.rungs else None
+    if last and last.decision is Decision.STOP:
+        if not math.isfinite(last.score):
+            return Outcome.DIVERGED, f"score {last.score} at evaluation {last.evaluation}"
+        return Outcome.STOPPED, f"rank {last.rank} of {last.of} at evaluation {last.evaluation}"
+    attempt = trial.attempt
+    if attempt is not None:
+        if attempt.end is AttemptEnd.DONE and last and last.decision is Decision.NONE:
+            return Outcome.SUCCEEDED, ""
+        if attempt.end is AttemptEnd.DIVERGED:
+            return Outcome.DIVERGED, attempt.message
+        if attempt.end is AttemptEnd.REFUSED:
+            return Outcome.FAILED, attempt.message
+        if _crashes(status) >= MAX_CRASHES:
+            return Outcome.FAILED, f"crashed {MAX_CRASHES} times: {attempt.message}"
+    if failed := stages.failed_teacher(snapshot.ledger, trial):
+        return Outcome.FAILED, f"its teacher {failed.name} failed: {failed.status.message}"
+    if _is_given_up(snapshot, ending, trial):
+        return Outcome.CANCELLED, ""
+    if _is_left_behind(snapshot, ending, trial):
+        return Outcome.STOPPED, "never promoted"
+    return None
+
+
+def _crashes(status: GraphTrialStatus) -> int:
+    """Crashed attempts since the last one that recorded a rung; one that ended without its reports counts."""
+    progressed = {rung.attempt for rung in status.rungs}
+    crashes = 0
+    for attempt in reversed(status.attempts):
+        if attempt.number in progressed:
+            return crashes + (attempt.end is AttemptEnd.CRASHED)
+        crashes += attempt.end in (AttemptEnd.CRASHED, AttemptEnd.DONE)
+    return crashes
+
+
+def _is_given_up(snapshot: Snapshot, ending: stages.Ending | None, trial: GraphTrial) -> bool:
+    if ending is not None:
+        return True
+    if trial.spec.purpose is Purpose.PRETRAIN:
+        return not stages.is_awaited(snapshot.ledger, trial)
+    return trial.spec.purpose is Purpose.SEARCH and stages.is_finishing(snapshot.settled)
+
+
+def _is_left_behind(snapshot: Snapshot, ending: stages.Ending | None, trial: GraphTrial) -> bool:
+    """Promotion: nothing runs or will, so nobody's rank changes any more."""
+    if snapshot.ledger.running or stages.wants_more(snapshot.settled, snapshot.ledger, ending):
+        return False
+    if waiting_at(trial) is None or _ready(snapshot):
+        return False
+    return next(iter(_promotable(snapshot)), None) is None
+
+
+def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
+    settled, ledger, now = snapshot.settled, snapshot.ledger, snapshot.now
+    if ending is not None:
+        return [] if ledger.open else [RecordSearch(stages.end(ledger, *ending, now))]
+    if stages.is_paused(settled):
+        return []
+    if missing := stages.missing_teachers(settled, ledger):
+        return [Record(trial) for trial in missing]
+    if created := stages.next_stage(settled, ledger, now):
+        return [Record(item) if isinstance(item, GraphTrial) else RecordSearch(item) for item in created]
+    free = settled.spec.budget.parallel_trials - len(ledger.running)
+    if free > len(_ready(snapshot)) and stages.wants_more(settled, ledger, ending) and not any(_promotable(snapshot)):
+        return [Record(stages.search_trial(settled, ledger.next_index))]
+    return []
+
+
+def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
+    ledger = snapshot.ledger
+    stops = _stops(snapshot, ending)
+    stopping = {action.trial.index for action in stops}
+    starts: list[Action] = []
+    for index in sorted(ledger.running - stopping):
+        attempt = ledger.trials[index].attempt
+        if attempt and not attempt.identity and (index, attempt.number) not in snapshot.observed:
+            starts.append(Start(ledger.trials[index]))
+    free = snapshot.settled.spec.budget.parallel_trials - len(ledger.running)
+    if free > 0 and not stages.is_paused(snapshot.settled):
+        starts += [Record(trial) for trial in [*_promotable(snapshot), *_ready(snapshot)][:free]]
+    return [*stops, *starts]
+
+
+def _stops(snapshot: Snapshot, ending: stages.Ending | None) -> list[Stop]:
+    stops: list[Stop] = []
+    kept: list[GraphTrial] = []
+    for index in sorted(snapshot.ledger.running):
+        trial = snapshot.ledger.trials[index]
+        rungs = trial.status.rungs
+        if rungs and rungs[-1].decision is Decision.STOP:
+            stops.append(Stop(trial, Why.RUNG))
+        elif stages.is_paused(snapshot.settled) or _is_given_up(snapshot, ending, trial):
+            stops.append(Stop(trial, Why.UNWANTED))
+        else:
+            kept.append(trial)
+    surplus = len(kept) - snapshot.settled.spec.budget.parallel_trials
+    if surplus > 0:
+        unfinished = [trial for trial in kept if not _is_done(snapshot.settled, trial)]
+        least = sorted(unfinished, key=lambda trial: (_progress(trial), -trial.index))
+        stops += [Stop(trial, Why.PARALLELISM) for trial in least[:surplus]]
+    return stops
+
+
+def _is_done(settled: Settled, trial: GraphTrial) -> bool:
+    return _progress(trial) == settled.evaluations
+
+
+def _progress(trial: GraphTrial) -> int:
+    return trial.status.rungs[-1].evaluation if trial.status.rungs else 0
+
+
+def _ready(snapshot: Snapshot) -> list[GraphTrial]:
+    """Trials that could start now, with their next attempt intended: teachers first, then by index."""
+    ready = [
+        _next_attempt(snapshot.settled, trial)
+        for index, trial in snapshot.ledger.open.items()
+        if index not in snapshot.ledger.running
+        and waiting_at(trial) is None
+        and stages.has_teachers(snapshot.ledger, trial)
+    ]
+    return sorted(ready, key=lambda trial: (trial.spec.purpose is not Purpose.PRETRAIN, trial.index))
+
+
+def _promotable(snapshot: Snapshot) -> Iterable[GraphTrial]:
+    """The best waiting trial of each rung, highest rung first, if it is among the best n // eta."""
+    ledger, eta = snapshot.ledger, snapshot.settled.asha.reduction_factor
+    for rung in sorted(ledger.paused, reverse=True):
+        for score, minus in reversed(ledger.paused[rung]):
+            if not ledger.rungs[rung].is_promotable(score, -minus, eta):
+                break
+            yield _next_attempt(snapshot.settled, ledger.trials[-minus])
+
+
+def _next_attempt(settled: Settled, trial: GraphTrial) -> GraphTrial:
+    until = None
+    if settled.asha.mode is AshaMode.PROMOTION and is_judged(trial):
+        until = next((rung for rung in settled.rungs if rung > _progress(trial)), None)
+    number = len(trial.status.attempts) + 1
+    return _with_attempt(trial, Attempt(number=number, until=until))

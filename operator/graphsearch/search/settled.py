@@ -1,0 +1,47 @@
+"""A manifest with everything settled that planning needs: presets resolved, evaluations counted, rungs numbered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphsearch.api import Asha, GraphSearch, GraphSearchSpec, evaluations, resolve
+from graphsearch.search.rungs import rung_numbers
+from graphtrial.contract import Data, Part, Training
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One search, settled. Made anew when a mutable field of the manifest changes."""
+
+    name: str
+    spec: GraphSearchSpec
+    training: Training
+    data: Data
+    evaluations: int
+    """Of a whole training; the last one is at its end."""
+    rungs: tuple[int, ...]
+    """Evaluations at which a Search trial may be stopped."""
+
+    @property
+    def asha(self) -> Asha:
+        """The rungs' parameters; without a scheduler there are no rungs to apply them to."""
+        return self.spec.scheduler.asha or Asha()
+
+
+def settle(search: GraphSearch) -> Settled:
+    """Resolve the preset, default the search validation to 20 %, number the rungs."""
+    spec = search.spec
+    training = resolve(spec.training)
+    total = evaluations(training)
+    asha = spec.scheduler.asha
+    data = spec.data
+    if data.search_validation is None:
+        data = data.model_copy(update={"search_validation": Part(fraction=0.2)})
+    return Settled(
+        name=search.metadata.name,
+        spec=spec,
+        training=training,
+        data=data,
+        evaluations=total,
+        rungs=rung_numbers(asha.first_rung, asha.reduction_factor, total) if asha else (),
+    )

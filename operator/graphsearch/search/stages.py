@@ -1,0 +1,285 @@
+"""What a search does next as a whole: draw graphs, pretrain teachers, train the finalists again, compare, end.
+
+A stage is read off the facts; none is stored. Small pure functions, each one question.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+from graphsearch.api import DesiredState, GraphTrial, GraphTrialSpec, Outcome, Reason, SearchFacts
+from graphsearch.search.contenders import FOUND, baseline_graph, merge_equal
+from graphsearch.search.ledger import Ledger
+from graphsearch.search.settled import Settled
+from graphsearch.search.space import draw
+from graphsearch.search.teachers import pretrain_spec, published_keys, teacher_keys
+from graphtrial.contract import Graph, Purpose, ScoreOf, Split, derive, graph_digest
+
+Ending = tuple[Reason, str]
+"""Why a search ends, with a message."""
+
+_UNUSABLE = (Outcome.FAILED, Outcome.DIVERGED, Outcome.CANCELLED)
+
+
+def seed_of(seed: int, *stream: str | int) -> int:
+    """A derived seed that survives JSON readers with double precision."""
+    return derive(seed, *stream) >> 10
+
+
+def is_paused(settled: Settled) -> bool:
+    """Whether nothing shall run for now."""
+    return settled.spec.desired_state is DesiredState.PAUSED
+
+
+def is_finishing(settled: Settled) -> bool:
+    """Whether no Search trial shall run any more."""
+    return settled.spec.desired_state is DesiredState.FINISHING
+
+
+def ending(settled: Settled, ledger: Ledger, now: float) -> Ending | None:
+    """Why the search ends before its comparison, with a message; None if it goes on."""
+    budget = settled.spec.budget
+    if settled.spec.desired_state is DesiredState.CANCELLED:
+        return Reason.CANCELLED, "desiredState is Cancelled"
+    if ledger.refused_data is not None:
+        trial = ledger.trials[ledger.refused_data]
+        return Reason.BAD_DATA, trial.attempt.message if trial.attempt else ""
+    failed = sum(count for (_, outcome), count in ledger.outcomes.items() if outcome is Outcome.FAILED)
+    if failed > budget.max_failed_trials:
+        message = ledger.trials[ledger.last_failed].status.message if ledger.last_failed is not None else ""
+        limit = budget.max_failed_trials
+        return Reason.TOO_MANY_FAILED_TRIALS, f"{failed} trials failed (maxFailedTrials: {limit}); the last: {message}"
+    if budget.deadline_seconds is not None and now - ledger.search.started_at >= budget.deadline_seconds:
+        return Reason.DEADLINE_EXCEEDED, f"{budget.deadline_seconds} s passed since the start"
+    if budget.max_gpu_hours is not None and device_seconds(ledger, now) >= budget.max_gpu_hours * 3600:
+        return Reason.BUDGET_SPENT, f"maxGpuHours: {budget.max_gpu_hours:g} are spent"
+    return None
+
+
+def device_seconds(ledger: Ledger, now: float) -> float:
+    """Device time of ended attempts and, so far, of running ones."""
+    running = (ledger.trials[index].attempt for index in ledger.running)
+    return ledger.seconds + sum(now - a.started_at for a in running if a and a.started_at is not None)
+
+
+def wants_more(settled: Settled, ledger: Ledger, ending: Ending | None) -> bool:
+    """Whether further graphs shall be drawn."""
+    if settled.spec.space is None or settled.spec.desired_state is not DesiredState.RUNNING:
+        return False
+    goal = settled.spec.objective.goal
+    reached = goal is not None and ledger.best is not None and ledger.best[0] >= goal
+    more = ledger.created[Purpose.SEARCH] < settled.spec.budget.max_trials
+    return more and not reached and ending is None
+
+
+def search_trial(settled: Settled, index: int) -> GraphTrial:
+    """The Search trial of an index: its graph depends on nothing but the search's seed and the index."""
+    assert settled.spec.space is not None
+    graph = draw(settled.spec.space, settled.spec.objective.score_of, settled.spec.seed, index)
+    spec = GraphTrialSpec(
+        search_ref=settled.name,
+        index=index,
+        purpose=Purpose.SEARCH,
+        graph=graph,
+        seed=seed_of(settled.spec.seed, "trial", index),
+        teachers=teacher_keys(settled, graph, Split.SEARCH, settled.spec.seed),
+    )
+    return _trial(settled, spec)
+
+
+def missing_teachers(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
+    """Pretrain trials to create for teachers that an open trial waits for."""
+    missing: dict[str, GraphTrial] = {}
+    for trial in ledger.open.values():
+        for node, key in trial.spec.teachers.items():
+            publisher = ledger.published.get(key)
+            known = publisher is not None and ledger.trials[publisher].status.outcome is not Outcome.CANCELLED
+            if known or key in missing or trial.spec.graph.node(node).weights is None:
+                continue
+            index = ledger.next_index + len(missing)
+            missing[key] = _trial(settled, pretrain_spec(settled, trial.spec, node, key, index))
+    return list(missing.values())
+
+
+def has_teachers(ledger: Ledger, trial: GraphTrial) -> bool:
+    """Whether all weights that a trial starts from are there."""
+    publishers = (ledger.published.get(key) for key in trial.spec.teachers.values())
+    return all(p is not None and ledger.trials[p].status.outcome is Outcome.SUCCEEDED for p in publishers)
+
+
+def failed_teacher(ledger: Ledger, trial: GraphTrial) -> GraphTrial | None:
+    """The publisher of weights that will never be there, if there is one."""
+    for key in trial.spec.teachers.values():
+        publisher = ledger.published.get(key)
+        if publisher is not None and ledger.trials[publisher].status.outcome in _UNUSABLE[:2]:
+            return ledger.trials[publisher]
+    return None
+
+
+def is_awaited(ledger: Ledger, trial: GraphTrial) -> bool:
+    """Whether an open trial waits for the weights that this one publishes."""
+    keys = set(trial.spec.publishes.values())
+    return any(keys & set(other.spec.teachers.values()) for other in ledger.open.values())
+
+
+def next_stage(settled: Settled, ledger: Ledger, now: float) -> list[GraphTrial | SearchFacts]:
+    """What to record when a stage is over: the next stage's trials, the winner, or the end; empty while it is not."""
+    if ledger.open or wants_more(settled, ledger, None):
+        return []
+    comparison = settled.spec.comparison
+    if settled.spec.space is None:
+        return list(_comparison(settled, ledger)) or [_over(ledger, now)]
+    if ledger.best is None:
+        message = "no graph reached its last evaluation"
+        return [end(ledger, Reason.NO_TRIAL_COMPLETED, message, now)]
+    if ledger.search.winner is None:
+        if comparison and (missing := _finalists(settled, ledger)):
+            return list(missing)
+        return [_choose(settled, ledger)]
+    return (list(_comparison(settled, ledger)) if comparison else []) or [_over(ledger, now)]
+
+
+def end(ledger: Ledger, reason: Reason, message: str, now: float) -> SearchFacts:
+    """The facts of a search that ends; the best trial so far is its winner if none was chosen."""
+    winner = ledger.search.winner
+    if winner is None and ledger.best is not None:
+        winner = -ledger.best[1]
+    return ledger.search.model_copy(update={"ended_at": now, "reason": reason, "message": message, "winner": winner})
+
+
+def _over(ledger: Ledger, now: float) -> SearchFacts:
+    compared = [trial for trial in ledger.trials.values() if trial.spec.purpose is Purpose.COMPARE]
+    failed = [trial for trial in compared if trial.status.outcome is not Outcome.SUCCEEDED]
+    if failed:
+        message = f"{len(failed)} of {len(compared)} trials did not end well; first {failed[0].name}: "
+        return end(ledger, Reason.COMPARISON_FAILED, message + failed[0].status.message, now)
+    return end(ledger, Reason.COMPLETED, "", now)
+
+
+def finalists(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
+    """The best Search trials with distinct graphs, best first; the older first among equals."""
+    comparison = settled.spec.comparison
+    best: dict[str, GraphTrial] = {}
+    for trial in sorted(_succeeded(ledger, Purpose.SEARCH), key=lambda trial: (-_score(trial), trial.index)):
+        if len(best) < (comparison.finalists if comparison else 1):
+            best.setdefault(graph_digest(trial.spec.graph), trial)
+    return list(best.values())
+
+
+def _finalists(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
+    comparison = settled.spec.comparison
+    chosen = finalists(settled, ledger)
+    if comparison is None or (len(chosen) == 1 and settled.spec.objective.score_of is not ScoreOf.BEST_NODE):
+        return []
+    known = {(t.spec.origin, t.spec.repeat) for t in ledger.trials.values() if t.spec.purpose is Purpose.FINALIST}
+    specs = [
+        trial.spec.model_copy(
+            update={
+                "purpose": Purpose.FINALIST,
+                "origin": trial.index,
+                "repeat": repeat,
+                "seed": seed_of(settled.spec.seed, "finalist", repeat),
+            }
+        )
+        for trial in chosen
+        for repeat in range(comparison.repeats)
+        if (trial.index, repeat) not in known
+    ]
+    return [
+        _trial(settled, spec.model_copy(update={"index": ledger.next_index + offset}))
+        for offset, spec in enumerate(specs)
+    ]
+
+
+def mean_scores(ledger: Ledger) -> dict[int, float]:
+    """Mean validation score of each finalist over its repeats that succeeded, by the index of its Search trial."""
+    scores: dict[int, list[float]] = {}
+    for trial in _succeeded(ledger, Purpose.FINALIST):
+        assert trial.spec.origin is not None
+        scores.setdefault(trial.spec.origin, []).append(_score(trial))
+    return {index: statistics.fmean(values) for index, values in scores.items()}
+
+
+def _choose(settled: Settled, ledger: Ledger) -> SearchFacts:
+    means = mean_scores(ledger)
+    best = finalists(settled, ledger)[0].index
+    winner = min(means, key=lambda index: (-means[index], index)) if means else best
+    node = ""
+    if settled.spec.objective.score_of is ScoreOf.BEST_NODE:
+        node = _best_node(ledger, winner)
+    return ledger.search.model_copy(update={"winner": winner, "winner_node": node})
+
+
+def _best_node(ledger: Ledger, winner: int) -> str:
+    runs = [t for t in _succeeded(ledger, Purpose.FINALIST) if t.spec.origin == winner] or [ledger.trials[winner]]
+    graph = ledger.trials[winner].spec.graph
+    means = {
+        node.name: statistics.fmean(run.status.nodes[node.name] for run in runs)
+        for node in graph.nodes
+        if node.weights is None and all(node.name in run.status.nodes for run in runs)
+    }
+    return max(means, key=lambda name: means[name])
+
+
+def _comparison(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
+    """Compare trials that are not there yet: every contender, every repeat, on the full training set."""
+    repeats = settled.spec.comparison.repeats if settled.spec.comparison else 1
+    known = {(t.spec.contenders, t.spec.repeat) for t in ledger.trials.values() if t.spec.purpose is Purpose.COMPARE}
+    missing: list[GraphTrial] = []
+    for repeat in range(repeats):
+        seed = seed_of(settled.spec.seed, "repeat", repeat)
+        for names, graph in _contenders(settled, ledger):
+            if (names, repeat) in known:
+                continue
+            spec = GraphTrialSpec(
+                search_ref=settled.name,
+                index=ledger.next_index + len(missing),
+                purpose=Purpose.COMPARE,
+                graph=graph,
+                seed=seed,
+                split=Split.FULL,
+                contenders=names,
+                repeat=repeat,
+                teachers=teacher_keys(settled, graph, Split.FULL, seed),
+                publishes=published_keys(settled, graph, Split.FULL, seed),
+            )
+            missing.append(_trial(settled, spec))
+    return missing
+
+
+def _contenders(settled: Settled, ledger: Ledger) -> list[tuple[tuple[str, ...], Graph]]:
+    """The found graph or the fixed list, then the baselines of the found or the last one."""
+    score_of = settled.spec.objective.score_of
+    baselines = settled.spec.comparison.baselines if settled.spec.comparison else ()
+    if settled.spec.graphs:
+        listed = [(graph.name or settled.name, graph) for graph in settled.spec.graphs]
+    else:
+        graph = ledger.trials[_winner(ledger)].spec.graph
+        if score_of is ScoreOf.BEST_NODE:
+            graph = graph.model_copy(update={"target": ledger.search.winner_node})
+            score_of = ScoreOf.TARGET_NODE
+        listed = [(FOUND, graph)]
+    known = [(baseline.value, baseline_graph(baseline, listed[-1][1], score_of)) for baseline in baselines]
+    return merge_equal([*listed, *known])
+
+
+def _winner(ledger: Ledger) -> int:
+    assert ledger.search.winner is not None
+    return ledger.search.winner
+
+
+def _succeeded(ledger: Ledger, purpose: Purpose) -> list[GraphTrial]:
+    return [
+        trial
+        for trial in ledger.trials.values()
+        if trial.spec.purpose is purpose and trial.status.outcome is Outcome.SUCCEEDED
+    ]
+
+
+def _score(trial: GraphTrial) -> float:
+    assert trial.status.score is not None
+    return trial.status.score
+
+
+def _trial(settled: Settled, spec: GraphTrialSpec) -> GraphTrial:
+    return GraphTrial(name=f"{settled.name}-t{spec.index}", spec=spec)

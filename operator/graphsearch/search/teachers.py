@@ -1,0 +1,81 @@
+"""Weights that trials start from: which key names them, and the trial that makes them (design 5, 8).
+
+A key is a digest of everything the weights depend on, so that teachers are trained once and shared, and a teacher
+that saw validation images can never be taken for one that did not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphsearch.api import GraphTrialSpec
+from graphsearch.search.settled import Settled
+from graphtrial.contract import (
+    LABEL,
+    Edge,
+    Graph,
+    Loss,
+    LossType,
+    Node,
+    NodeOfGraph,
+    Purpose,
+    Split,
+    canonical_graph,
+    derive,
+    digest,
+)
+
+
+def teacher_keys(settled: Settled, graph: Graph, split: Split, seed: int) -> dict[str, str]:
+    """The key of each node that starts from pretrained weights or from a node of another graph; by node name."""
+    keys: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.weights and node.weights.pretrained:
+            copy = node.weights.pretrained.copy_number
+            keys[node.name] = _pretrained_key(settled, node.model, split, seed, copy)
+        elif node.weights and node.weights.node:
+            keys[node.name] = _stage_key(settled, node.weights.node, split, seed)
+    return keys
+
+
+def published_keys(settled: Settled, graph: Graph, split: Split, seed: int) -> dict[str, str]:
+    """The key of each node whose final weights start another graph of the list."""
+    starts = {
+        node.weights.node.node: node.weights.node
+        for other in settled.spec.graphs
+        for node in other.nodes
+        if node.weights and node.weights.node and node.weights.node.graph == graph.name
+    }
+    return {name: _stage_key(settled, start, split, seed) for name, start in starts.items() if graph.name}
+
+
+def pretrain_spec(settled: Settled, waiting: GraphTrialSpec, node: str, key: str, index: int) -> GraphTrialSpec:
+    """The Pretrain trial that makes the weights which ``node`` of a waiting trial starts from."""
+    teacher = waiting.graph.node(node)
+    assert teacher.weights is not None
+    assert teacher.weights.pretrained is not None
+    seed = waiting.seed if waiting.purpose is Purpose.COMPARE else settled.spec.seed
+    label = Edge(source=LABEL, destination="1", loss=Loss(type=LossType.CROSS_ENTROPY))
+    return GraphTrialSpec(
+        search_ref=settled.name,
+        index=index,
+        purpose=Purpose.PRETRAIN,
+        graph=Graph(nodes=(Node(name="1", model=teacher.model),), edges=(label,)),
+        seed=derive(seed, "teacher", teacher.weights.pretrained.copy_number) >> 10,
+        split=waiting.split,
+        publishes={"1": key},
+    )
+
+
+def _pretrained_key(settled: Settled, model: str, split: Split, seed: int, copy: int) -> str:
+    return digest({"model": model, "seed": seed, "copy": copy} | _basis(settled, split))
+
+
+def _stage_key(settled: Settled, start: NodeOfGraph, split: Split, seed: int) -> str:
+    graph = next(graph for graph in settled.spec.graphs if graph.name == start.graph)
+    return digest({"graph": canonical_graph(graph), "node": start.node, "seed": seed} | _basis(settled, split))
+
+
+def _basis(settled: Settled, split: Split) -> dict[str, Any]:
+    data = settled.data if split is Split.SEARCH else settled.data.model_copy(update={"search_validation": None})
+    return {"data": data.to_json(), "split": split.value, "training": settled.training.to_json()}
