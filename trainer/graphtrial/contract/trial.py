@@ -218,10 +218,10 @@ class TrialSpec(Model):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     device: Device = Device.CPU
     checkpoint: Checkpoint
-    teachers: dict[str, str] = {}
+    teachers: dict[str, str] = Field(default_factory=dict)
     """For each node with weights from a teacher or another graph: the object's URI."""
-    publish: str = ""
-    """Pretrain: the URI under which the target's final weights are stored for other trials."""
+    publish: dict[str, str] = Field(default_factory=dict)
+    """For each node whose final weights other trials start from: the URI under which they are stored."""
     cache: str = ""
     """A folder for decoded images, shared by all trials of a node; empty: none is kept."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8000

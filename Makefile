@@ -1,0 +1,37 @@
+# One word each. `make run` and `make test` need Python 3.11 or newer and the package registries, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+.PHONY: run test lint unit integration bench clean
+
+run: .venv/installed
+	$(BIN)/graphsearch run examples/digits.yaml
+
+test: lint unit integration
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: .venv/installed
+	$(ONE_THREAD) $(BIN)/pytest tests/unit -n 2
+
+integration: .venv/installed
+	$(ONE_THREAD) $(BIN)/pytest tests/integration
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/decisions.py
+	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/local_world.py
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,36 @@
+"""Exit codes of the program, and the errors that carry them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What the program's exit code says."""
+
+    OK = 0
+    """Done as asked."""
+    INTERNAL = 1
+    """A fault of graphsearch itself; a traceback is in the folder's log."""
+    USAGE = 2
+    """Wrong arguments or manifest."""
+    NOT_THERE_YET = 3
+    """The manifest is right and this version cannot run it."""
+    FOLDER = 4
+    """The folder is locked by another runner, holds another manifest or no search."""
+    STORAGE = 5
+    """Something could not be written or read: full disk, no permission, a corrupt object."""
+    DATA = 6
+    """The data set is missing, incomplete or corrupt."""
+    NO_RESULT = 7
+    """The search ended without a best graph."""
+    INTERRUPTED = 130
+    """Ctrl-C; everything is saved, the same command goes on."""
+
+
+class CommandError(Exception):
+    """Ends the program with a message and an exit code."""
+
+    def __init__(self, code: Exit, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,193 @@
+"""Shows a running search: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from graphsearch.api import GraphTrial, Outcome
+from graphsearch.local import Folder, LocalWorld
+from graphsearch.search.status import SearchStatus, summarise
+from graphtrial.contract import Purpose
+
+_EVERY_SECONDS = 0.5
+_SHOWN_TRIALS = 12
+
+
+@contextmanager
+def display(*, plain: bool, folder: Folder) -> Iterator[Callable[[LocalWorld], None]]:
+    """A function to call with the world after each look; it redraws or prints what is new."""
+    console = Console()
+    if plain or not console.is_terminal:
+        yield _Lines()
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield _Table(live, folder)
+
+
+class _Table:
+    """Redraws a live table, not more often than the eye needs."""
+
+    def __init__(self, live: Live, folder: Folder) -> None:
+        self._live, self._folder = live, folder
+        self._drawn = 0.0
+        self._began: tuple[float, float] | None = None
+
+    def __call__(self, world: LocalWorld) -> None:
+        now = time.monotonic()
+        if now - self._drawn < _EVERY_SECONDS and world.ledger.search.ended_at is None:
+            return
+        self._drawn = now
+        status = summarise(world.settled, world.ledger, time.time())
+        self._live.update(Group(status_table(status), _running(world), self._progress(world, now)), refresh=True)
+
+    def _progress(self, world: LocalWorld, now: float) -> RenderableType:
+        done = share_done(world)
+        if self._began is None:
+            self._began = (now, done)
+        since, before = self._began
+        gained = done - before
+        left = (
+            f"about {_span((now - since) * (1 - done) / gained)} left" if gained > 0.01 else "time left: not known yet"
+        )
+        row = Table.grid(padding=(0, 1))
+        row.add_row(ProgressBar(total=1, completed=done, width=40), f"{done:4.0%}", left, str(self._folder.path))
+        return row
+
+
+class _Lines:
+    """Prints a line when a trial ends or the search enters another stage."""
+
+    def __init__(self) -> None:
+        self._ended: set[int] | None = None
+        self._reason = ""
+
+    def __call__(self, world: LocalWorld) -> None:
+        trials = world.ledger.trials
+        if self._ended is None:
+            self._ended = {index for index, trial in trials.items() if trial.is_ended}
+            if self._ended:
+                _say(f"going on: {len(self._ended)} trials have ended before")
+        if len(trials) - len(world.ledger.open) == len(self._ended) and self._reason:
+            return
+        for index in sorted(set(trials) - set(world.ledger.open) - self._ended):
+            _say(_ended(trials[index], world))
+            self._ended.add(index)
+        reason = summarise(world.settled, world.ledger, time.time()).reason
+        if reason != self._reason:
+            self._reason = reason
+            _say(f"search: {reason}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _ended(trial: GraphTrial, world: LocalWorld) -> str:
+    status = trial.status
+    score = "" if status.score is None else f", score {status.score:.4f}"
+    evaluation = status.rungs[-1].evaluation if status.rungs else 0
+    at = f"{evaluation} of {world.settled.evaluations}"
+    note = f" ({status.message})" if status.message else ""
+    best = ""
+    if world.ledger.best and world.ledger.best[1] == -trial.index:
+        best = ", best so far"
+    purpose = _purpose(trial)
+    return f"{trial.name} {purpose}: {status.outcome} at evaluation {at}{score}{best}{note}"
+
+
+def _purpose(trial: GraphTrial) -> str:
+    spec = trial.spec
+    if spec.purpose is Purpose.COMPARE:
+        return f"Compare {' = '.join(spec.contenders)}, repeat {(spec.repeat or 0) + 1}"
+    if spec.purpose is Purpose.FINALIST:
+        return f"Finalist of t{spec.origin}, repeat {(spec.repeat or 0) + 1}"
+    if spec.purpose is Purpose.PRETRAIN:
+        return f"Pretrain {spec.graph.nodes[0].model}"
+    return spec.purpose
+
+
+def share_done(world: LocalWorld) -> float:
+    """How much of the trials known to come has ended, from 0 to 1: trials of the comparison count as whole trainings."""
+    ledger, settled = world.ledger, world.settled
+    whole = float(settled.evaluations)
+    expected = _expected_search(settled.rungs, settled.evaluations, settled.asha.reduction_factor)
+    searched = settled.spec.budget.max_trials * expected if settled.spec.space else 0.0
+    comparison = settled.spec.comparison
+    later = 0.0
+    if comparison:
+        finalists = comparison.finalists if comparison.finalists > 1 else 0
+        later = comparison.repeats * (finalists + 1 + len(comparison.baselines)) * whole
+    if not settled.spec.space:
+        repeats = comparison.repeats if comparison else 1
+        later = repeats * (len(settled.spec.graphs) + len(comparison.baselines if comparison else ())) * whole
+    done = 0.0
+    for trial in ledger.trials.values():
+        if trial.spec.purpose is Purpose.SEARCH:
+            done += expected if trial.is_ended else 0.0
+        elif trial.status.outcome is Outcome.SUCCEEDED and trial.spec.purpose is not Purpose.PRETRAIN:
+            done += whole
+    return 1.0 if ledger.search.ended_at is not None else min(0.99, done / max(searched + later, 1.0))
+
+
+def _expected_search(rungs: tuple[int, ...], evaluations: int, eta: int) -> float:
+    """Evaluations that a trial takes on average if each rung lets one of eta go on."""
+    total, alive, before = 0.0, 1.0, 0
+    for rung in (*rungs, evaluations):
+        total += alive * (rung - before)
+        alive, before = alive / eta, rung
+    return total
+
+
+def status_table(status: SearchStatus) -> RenderableType:
+    """A search in two small tables: counters and rungs."""
+    head = Text.assemble((status.name, "bold"), "  ", (status.reason.value, "cyan"))
+    if status.message:
+        head.append(f"  {status.message}")
+    counters = Table.grid(padding=(0, 2))
+    counters.add_row(
+        f"graphs {status.created}/{status.max_trials}",
+        f"running {status.running}",
+        f"done {status.succeeded}",
+        f"stopped {status.stopped}",
+        f"failed {status.failed + status.diverged}",
+        f"best {status.best.score:.4f} ({status.best.trial})" if status.best else "best -",
+    )
+    rungs = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("rung", "reported", "kept", "cut"):
+        rungs.add_column(column, justify="right")
+    for rung in status.rungs:
+        cut = "-" if rung.cut is None else f"{rung.cut:.4f}"
+        rungs.add_row(str(rung.evaluation), str(rung.reported), str(rung.kept), cut)
+    return Group(head, counters, rungs)
+
+
+def _running(world: LocalWorld) -> RenderableType:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("trial", "for", "evaluation", "score", "running"):
+        table.add_column(column)
+    now = time.time()
+    for index in sorted(world.ledger.running)[:_SHOWN_TRIALS]:
+        trial = world.ledger.trials[index]
+        attempt = trial.attempt
+        started = attempt.started_at if attempt else None
+        table.add_row(
+            trial.name,
+            _purpose(trial),
+            f"{world.reported.get(index, 0)} of {world.settled.evaluations}",
+            "-" if trial.status.score is None else f"{trial.status.score:.4f}",
+            _span(now - started) if started else "starting",
+        )
+    return table
+
+
+def _span(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

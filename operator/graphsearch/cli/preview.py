@@ -1,0 +1,131 @@
+"""``graphsearch preview``: what a search will take, played through in the simulated world before it is spent."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+
+from rich.console import Console
+from rich.table import Table
+
+from graphsearch.api import GraphSearch, GraphTrial, read_manifest
+from graphsearch.cli.exits import CommandError, Exit
+from graphsearch.search.ledger import Ledger
+from graphsearch.search.settled import Settled, settle
+from graphsearch.search.simulator import Simulation
+from graphsearch.search.space import EmptySpaceError
+from graphsearch.search.status import summarise
+from graphtrial.contract import (
+    DATASETS,
+    NodeKind,
+    Part,
+    Purpose,
+    Split,
+    derive,
+    is_built_in,
+    model_size,
+    needed_nodes,
+)
+
+_BACKWARD = 3
+"""A training step costs about three forward passes."""
+
+
+def run(options: argparse.Namespace) -> Exit:
+    """Simulate the search with drawn learning curves and print rungs, trials, epochs and device hours."""
+    manifest = read_manifest(options.manifest)
+    settled = settle(manifest)
+    images = options.images or _training_images(manifest)
+    rate = options.tflops * 1e12
+    simulation = Simulation(settled, _curve, duration=lambda trial: _seconds(settled, trial, images or 1, rate))
+    try:
+        ledger = simulation.run()
+    except EmptySpaceError as error:
+        raise CommandError(Exit.USAGE, str(error)) from None
+    _print(settled, ledger, simulation, images, options.tflops)
+    return Exit.OK
+
+
+def _print(settled: Settled, ledger: Ledger, simulation: Simulation, images: int | None, tflops: float) -> None:
+    console = Console()
+    status = summarise(settled, ledger, simulation.now)
+    table = Table(title="Rungs, as one simulated search passed them", title_justify="left", box=None, padding=(0, 2))
+    for column in ("rung", "trials reported", "kept"):
+        table.add_column(column, justify="right")
+    for rung in status.rungs:
+        table.add_row(str(rung.evaluation), str(rung.reported), str(rung.kept))
+    table.add_row(str(settled.evaluations), str(status.succeeded), "the end")
+    console.print(table)
+    console.print("\nTrials: " + ", ".join(f"{ledger.created[p]} {p}" for p in Purpose if ledger.created[p]))
+    evaluations = sum(_evaluations(settled, trial) for trial in ledger.trials.values())
+    searching = sum(_evaluations(settled, t) for t in ledger.trials.values() if t.spec.purpose is Purpose.SEARCH)
+    whole = ledger.created[Purpose.SEARCH] * settled.evaluations
+    if whole:
+        console.print(
+            f"Searching: {searching:,} of {whole:,} evaluations, {1 - searching / whole:.0%} saved by stopping"
+        )
+    epochs = settled.training.evaluate_every.epochs
+    unit = f"{evaluations * epochs:,} epochs" if epochs else f"{evaluations:,} evaluations"
+    console.print(f"All together: about {unit}")
+    if images is None:
+        console.print(
+            "Device hours: not known, because the catalogue does not know how many images there are (--images N)"
+        )
+        return
+    hours = ledger.seconds / 3600
+    wall = simulation.now / 3600
+    console.print(
+        f"Device hours: about {hours:,.2f} at {tflops:g} TFLOP/s sustained (--tflops); "
+        f"{wall:,.2f} hours with {settled.spec.budget.parallel_trials} at a time"
+    )
+    limit = settled.spec.budget.max_gpu_hours
+    if limit is not None and hours > limit:
+        console.print(f"[yellow]More than maxGpuHours ({limit:g}): the search would end without its comparison[/]")
+
+
+def _evaluations(settled: Settled, trial: GraphTrial) -> int:
+    if trial.spec.purpose is not Purpose.SEARCH:
+        return settled.evaluations
+    return trial.status.rungs[-1].evaluation if trial.status.rungs else 0
+
+
+def _curve(trial: GraphTrial, evaluation: int) -> float:
+    """A made-up accuracy: early scores rank the later ones loosely, as spec 5.1's survivors suggest."""
+    draw = random.Random(derive(trial.spec.seed, "preview"))
+    final = draw.random()
+    noise = random.Random(derive(trial.spec.seed, "preview", evaluation)).random()
+    return final + noise / math.sqrt(evaluation)
+
+
+def _seconds(settled: Settled, trial: GraphTrial, images: int, rate: float) -> float:
+    """Of one evaluation interval."""
+    graph = trial.spec.graph
+    dataset = DATASETS.get(settled.data.dataset)
+    size = settled.data.image_size or (dataset.image_size if dataset else 32)
+    classes = (dataset.classes if dataset else None) or 100
+    needed = needed_nodes(graph, settled.spec.objective.score_of)
+    flops = 0
+    for node in graph.nodes:
+        if node.name in needed and is_built_in(node.model):
+            forward = model_size(
+                node.model, classes=classes, channels=dataset.channels if dataset else 3, image_size=size
+            ).flops
+            flops += forward * (_BACKWARD if node.kind is NodeKind.TRAINED else 1)
+    every = settled.training.evaluate_every
+    count = images if trial.spec.split is Split.FULL else _without(images, settled.data.search_validation)
+    if settled.data.labelled is not None:
+        count = min(count, settled.data.labelled.count)
+    fed = count * every.epochs if every.epochs else (every.steps or 0) * settled.training.batch_size
+    return flops * fed / rate
+
+
+def _training_images(manifest: GraphSearch) -> int | None:
+    dataset = DATASETS.get(manifest.spec.data.dataset)
+    return dataset.train_images if dataset else None
+
+
+def _without(images: int, part: Part | None) -> int:
+    if part is None:
+        return images
+    return images - (part.count if part.count is not None else round(images * (part.fraction or 0.0)))

@@ -1,0 +1,167 @@
+"""One search's folder: manifest, facts and lock (design 8).
+
+``search.yaml`` and ``search.json`` hold the manifest and the search's facts, ``trials/<index>/trial.json`` the facts of
+a trial beside its checkpoints and reports. Each is written whole and atomically, so a process killed at any moment
+leaves the old facts or the new ones.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from pydantic import ValidationError
+
+from graphsearch.api import GraphSearch, GraphTrial, SearchFacts, differences, read_manifest, write_manifest
+from graphsearch.search.ledger import Ledger
+from graphtrial.contract import Device, Model, TrialResult, canonical_json, problems
+from graphtrial.storage import Corrupt, Missing, Store, open_store
+
+_T = TypeVar("_T", bound=Model)
+
+
+class LockedError(Exception):
+    """Another runner works on the folder."""
+
+
+class NotARunError(Exception):
+    """The folder holds no search."""
+
+
+class ChangedManifestError(Exception):
+    """The folder holds a search of another manifest; ``fields`` says what differs."""
+
+    def __init__(self, folder: Path, fields: list[str]) -> None:
+        lines = [f"{folder}: holds a search with other settings; use another --output or take these back:"]
+        super().__init__("\n".join([*lines, *(f"  {field}" for field in fields)]))
+        self.fields = fields
+
+
+class Local(Model):
+    """What the first run settled for the trials, so that later runs resume them bit-equal."""
+
+    threads: int
+    device: Device
+
+
+class Folder:
+    """A search's folder; as a context manager it is locked for one runner."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock: int | None = None
+
+    @property
+    def store(self) -> Store:
+        """The folder as objects."""
+        return open_store(self.uri)
+
+    @property
+    def uri(self) -> str:
+        """The folder as a URI."""
+        return self.path.as_uri()
+
+    def __enter__(self) -> Self:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(self._lock, 32).decode() or "unknown"
+            os.close(self._lock)
+            raise LockedError(f"{self.path}: another runner (process {owner.strip()}) works on it") from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def open_search(self, manifest: GraphSearch, local: Local) -> tuple[SearchFacts, Local]:
+        """Begin a search here, or take up the one that is here.
+
+        Raises:
+            ChangedManifestError: If the one here differs in a field that is fixed from birth.
+        """
+        if not self._has("search.json"):
+            self._write("search.yaml", write_manifest(manifest).encode())
+            self._write("local.json", canonical_json(local.to_json()).encode())
+            facts = SearchFacts(uid=uuid.uuid4().hex[:8], started_at=time.time())
+            self.write_facts(facts)
+            return facts, local
+        if fields := differences(self.manifest(), manifest):
+            raise ChangedManifestError(self.path, fields)
+        self._write("search.yaml", write_manifest(manifest).encode())
+        return self.facts(), Local.model_validate_json(self.store.read("local.json"))
+
+    def manifest(self) -> GraphSearch:
+        """The manifest of the search that is here."""
+        self._check()
+        return read_manifest(self.path / "search.yaml")
+
+    def facts(self) -> SearchFacts:
+        """The search's facts."""
+        self._check()
+        return self._read("search.json", SearchFacts)
+
+    def ledger(self) -> Ledger:
+        """All facts."""
+        ledger = Ledger(self.facts())
+        for key in self.store.list("trials/"):
+            if key.endswith("/trial.json"):
+                ledger.put(self._read(key, GraphTrial))
+        return ledger
+
+    def write_facts(self, facts: SearchFacts) -> None:
+        """Record the search's facts."""
+        self._write("search.json", facts.model_dump_json(by_alias=True, exclude_defaults=True).encode())
+
+    def write_trial(self, trial: GraphTrial) -> None:
+        """Record a trial's facts."""
+        text = trial.model_dump_json(by_alias=True, exclude_defaults=True)
+        self._write(f"trials/{trial.index}/trial.json", text.encode())
+
+    def results(self, index: int, attempt: int | None = None) -> list[TrialResult]:
+        """What the trial's attempts (or one of them) have left, oldest first; unreadable ones are left out."""
+        found: list[TrialResult] = []
+        for key in self.store.list(f"trials/{index}/reports/"):
+            number = key.rpartition("/")[2].partition("-")[0]
+            if key.endswith(".json") and (attempt is None or number == str(attempt)):
+                try:
+                    found.append(TrialResult.model_validate_json(self.store.read(key)))
+                except (Missing, Corrupt, ValidationError):
+                    continue
+        return sorted(found, key=lambda result: result.attempt)
+
+    def port(self, index: int) -> int | None:
+        """The port on which the trial's trainer exposes its scores; None if it has not said."""
+        try:
+            return int(self.store.read(f"trials/{index}/port"))
+        except (Missing, Corrupt, ValueError):
+            return None
+
+    def _has(self, name: str) -> bool:
+        return self.store.exists(name)
+
+    def _check(self) -> None:
+        if not (self.path / "search.json").exists():
+            raise NotARunError(f"{self.path}: holds no search (no search.json)")
+
+    def _write(self, key: str, data: bytes) -> None:
+        self.store.write(key, data)
+
+    def _read(self, key: str, kind: type[_T]) -> _T:
+        try:
+            return kind.model_validate(json.loads(self.store.read(key)))
+        except ValidationError as error:
+            message = "; ".join(problems(error, key))
+            raise Corrupt(f"{self.path / key}: {message}") from None

@@ -1,0 +1,76 @@
+"""From a recorded trial to the TrialSpec that a trainer gets: what the trial says, and what its search says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphsearch.api import AshaMode, GraphTrial, SearchFacts
+from graphsearch.search.settled import Settled
+from graphtrial.contract import Checkpoint, Device, Objective, Purpose, ScoreOf, Split, TrialSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a trial runs, as its world decides."""
+
+    root: str
+    """URI of the search's objects."""
+    teachers: str
+    """URI below which weights lie by key."""
+    threads: int = 1
+    device: Device = Device.CPU
+    metrics_port: int = 8000
+    cache: str = ""
+
+
+def trial_spec(settled: Settled, facts: SearchFacts, trial: GraphTrial, place: Place) -> TrialSpec:
+    """What the trainer of the trial's latest attempt is told."""
+    attempt = trial.attempt
+    assert attempt is not None
+    choice = settled.spec.checkpoint
+    return TrialSpec(
+        search=settled.name,
+        search_uid=facts.uid,
+        trial=trial.name,
+        trial_uid=trial_uid(facts, trial),
+        attempt=attempt.number,
+        purpose=trial.spec.purpose,
+        graph=trial.spec.graph,
+        objective=_objective(settled, trial),
+        data=settled.data if trial.spec.split is Split.SEARCH else settled.spec.data,
+        split=trial.spec.split,
+        training=settled.training,
+        rungs=settled.rungs if trial.spec.purpose is Purpose.SEARCH else (),
+        stop_after=attempt.until if settled.asha.mode is AshaMode.PROMOTION else None,
+        seed=trial.spec.seed,
+        threads=place.threads,
+        device=place.device,
+        checkpoint=Checkpoint(
+            uri=f"{place.root}/trials/{trial.index}",
+            every=choice.every,
+            endpoint=choice.endpoint,
+            region=choice.region,
+            path_style=choice.path_style,
+        ),
+        teachers={
+            **{node: f"{place.teachers}/{key}.pt" for node, key in trial.spec.teachers.items()},
+            **{node.name: node.weights.uri for node in trial.spec.graph.nodes if node.weights and node.weights.uri},
+        },
+        publish={node: f"{place.teachers}/{key}.pt" for node, key in trial.spec.publishes.items()},
+        cache=place.cache,
+        metrics_port=place.metrics_port,
+    )
+
+
+def trial_uid(facts: SearchFacts, trial: GraphTrial) -> str:
+    """The identity that a trial's reports carry, where the API server gives none."""
+    return f"{facts.uid}-t{trial.index}"
+
+
+def _objective(settled: Settled, trial: GraphTrial) -> Objective:
+    """In the comparison the node chosen before is scored; a teacher is scored as itself."""
+    score_of = settled.spec.objective.score_of
+    chosen = trial.spec.purpose is Purpose.COMPARE and score_of is ScoreOf.BEST_NODE
+    if chosen or trial.spec.purpose is Purpose.PRETRAIN:
+        score_of = ScoreOf.TARGET_NODE
+    return Objective(score_of=score_of, metric=settled.spec.objective.metric)

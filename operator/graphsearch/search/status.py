@@ -1,0 +1,133 @@
+"""A search in numbers, for whoever shows it: counters, rungs, best trial, cost. It grows with the rungs, not the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from graphsearch.api import Decision, GraphTrial, Outcome, Reason
+from graphsearch.search import stages
+from graphsearch.search.ledger import Ledger
+from graphsearch.search.settled import Settled
+from graphtrial.contract import Model, Purpose
+
+
+class RungStatus(Model):
+    """One rung."""
+
+    evaluation: int
+    reported: int
+    kept: int
+    cut: float | None = None
+    """The lowest score that would go on now."""
+
+
+class BestStatus(Model):
+    """The best Search trial that reached its last evaluation."""
+
+    trial: str
+    score: float
+
+
+class Cost(Model):
+    """Device seconds and evaluations by what became of them."""
+
+    useful: float = 0.0
+    """Of trials that reached their last evaluation."""
+    stopped: float = 0.0
+    """Of trials that a rung stopped or nobody wanted any more."""
+    lost: float = 0.0
+    """Of attempts that failed or vanished, and of trials that failed or diverged."""
+    running: float = 0.0
+
+
+class SearchStatus(Model):
+    """A search as it stands."""
+
+    name: str
+    reason: Reason
+    message: str = ""
+    created: int
+    running: int
+    succeeded: int
+    stopped: int
+    failed: int
+    diverged: int
+    cancelled: int
+    max_trials: int
+    rungs: tuple[RungStatus, ...] = ()
+    best: BestStatus | None = None
+    seconds: Cost = Cost()
+
+
+def summarise(settled: Settled, ledger: Ledger, now: float) -> SearchStatus:
+    """The status of a search from its facts; O(trials), for showing and not for deciding."""
+    outcomes = {outcome: ledger.outcomes[Purpose.SEARCH, outcome] for outcome in Outcome}
+    best = None
+    if ledger.best is not None:
+        best = BestStatus(trial=ledger.trials[-ledger.best[1]].name, score=ledger.best[0])
+    return SearchStatus(
+        name=settled.name,
+        reason=current_reason(settled, ledger, now),
+        message=ledger.search.message,
+        created=ledger.created[Purpose.SEARCH],
+        running=len(ledger.running),
+        succeeded=outcomes[Outcome.SUCCEEDED],
+        stopped=outcomes[Outcome.STOPPED],
+        failed=outcomes[Outcome.FAILED],
+        diverged=outcomes[Outcome.DIVERGED],
+        cancelled=outcomes[Outcome.CANCELLED],
+        max_trials=settled.spec.budget.max_trials,
+        rungs=tuple(_rung(settled, ledger, rung) for rung in settled.rungs),
+        best=best,
+        seconds=cost(ledger.trials.values(), now),
+    )
+
+
+def current_reason(settled: Settled, ledger: Ledger, now: float) -> Reason:
+    """What the search is doing, or why it ended."""
+    if ledger.search.reason is not None:
+        return ledger.search.reason
+    if stages.is_paused(settled):
+        return Reason.PAUSED
+    if ledger.created[Purpose.COMPARE]:
+        return Reason.COMPARING
+    if ledger.created[Purpose.FINALIST]:
+        return Reason.CHOOSING
+    ending = stages.ending(settled, ledger, now)
+    return ending[0] if ending else Reason.SEARCHING
+
+
+def cost(trials: Iterable[GraphTrial], now: float) -> Cost:
+    """Device seconds by what became of them."""
+    sums = {"useful": 0.0, "stopped": 0.0, "lost": 0.0, "running": 0.0}
+    for trial in trials:
+        for attempt in trial.status.attempts:
+            if attempt.is_open:
+                sums["running"] += now - attempt.started_at if attempt.started_at else 0.0
+            else:
+                sums[_fate(trial, attempt.exit_code)] += attempt.seconds
+    return Cost(**sums)
+
+
+def _fate(trial: GraphTrial, exit_code: int | None) -> str:
+    if trial.status.outcome in (Outcome.FAILED, Outcome.DIVERGED) or exit_code not in (0, 143):
+        return "lost"
+    return "useful" if trial.status.outcome in (Outcome.SUCCEEDED, None) else "stopped"
+
+
+def _rung(settled: Settled, ledger: Ledger, evaluation: int) -> RungStatus:
+    recorded = [
+        rung for trial in ledger.trials.values() for rung in trial.status.rungs if rung.evaluation == evaluation
+    ]
+    beyond = sum(
+        any(rung.evaluation > evaluation for rung in trial.status.rungs)
+        for trial in ledger.trials.values()
+        if any(rung.evaluation == evaluation for rung in trial.status.rungs)
+    )
+    kept = sum(rung.decision is Decision.CONTINUE for rung in recorded)
+    return RungStatus(
+        evaluation=evaluation,
+        reported=len(recorded),
+        kept=max(kept, beyond),
+        cut=ledger.rungs[evaluation].cut(settled.asha.reduction_factor),
+    )

@@ -1,0 +1,107 @@
+"""The folder of a search: facts, lock, manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from graphsearch.api import GraphTrial, GraphTrialSpec
+from graphsearch.api.manifest import parse_manifest
+from graphsearch.local import ChangedManifestError, Folder, Local, LockedError, NotARunError
+from graphtrial.contract import Device, Edge, Graph, Loss, LossType, Node, Purpose
+from graphtrial.storage import Corrupt
+
+_MANIFEST = """
+apiVersion: graphsearch.io/v1alpha1
+kind: GraphSearch
+metadata: {name: small}
+spec:
+  data: {dataset: digits}
+  space: {nodes: 2, targetModels: [resnet8], auxiliaryModels: [resnet8]}
+  training: {length: {epochs: 4}}
+  budget: {maxTrials: 3}
+  seed: SEED
+"""
+_LOCAL = Local(threads=1, device=Device.CPU)
+
+
+def _manifest(seed: int = 0, max_trials: int = 3):
+    return parse_manifest(_MANIFEST.replace("SEED", str(seed)).replace("maxTrials: 3", f"maxTrials: {max_trials}"))
+
+
+def _trial(index: int) -> GraphTrial:
+    edge = Edge(source="Label", destination="1", loss=Loss(type=LossType.CROSS_ENTROPY))
+    graph = Graph(nodes=(Node(name="1", model="resnet8"),), edges=(edge,))
+    return GraphTrial(name=f"small-t{index}", spec=GraphTrialSpec(index=index, purpose=Purpose.SEARCH, graph=graph))
+
+
+def test_a_second_run_finds_the_facts_of_the_first(tmp_path: Path):
+    """What was recorded is what is read, trials in any number."""
+    with Folder(tmp_path / "run") as folder:
+        facts, _ = folder.open_search(_manifest(), _LOCAL)
+        for index in range(12):
+            folder.write_trial(_trial(index))
+    with Folder(tmp_path / "run") as folder:
+        again, _ = folder.open_search(_manifest(), _LOCAL)
+        ledger = folder.ledger()
+    assert again == facts
+    assert sorted(ledger.trials) == list(range(12))
+    assert ledger.trials[7] == _trial(7)
+
+
+def test_threads_of_the_first_run_are_kept(tmp_path: Path):
+    """Trials resume with the thread count they began with, whatever a later run would choose."""
+    with Folder(tmp_path) as folder:
+        folder.open_search(_manifest(), Local(threads=2, device=Device.CPU))
+        _, local = folder.open_search(_manifest(), _LOCAL)
+    assert local.threads == 2
+
+
+def test_two_runners_on_one_folder(tmp_path: Path):
+    """The second one is told which process has it, and touches nothing."""
+    with Folder(tmp_path), pytest.raises(LockedError, match=r"another runner \(process \d+\)"), Folder(tmp_path):
+        pass
+
+
+def test_a_lock_ends_with_its_runner(tmp_path: Path):
+    """After the first runner left, the folder can be taken again."""
+    with Folder(tmp_path):
+        pass
+    with Folder(tmp_path) as folder:
+        assert folder.open_search(_manifest(), _LOCAL)[0].ended_at is None
+
+
+def test_a_changed_manifest_names_the_fields(tmp_path: Path):
+    """A field that is fixed from birth is named with both values, and the old search stays."""
+    with Folder(tmp_path) as folder:
+        folder.open_search(_manifest(seed=0), _LOCAL)
+        with pytest.raises(ChangedManifestError) as caught:
+            folder.open_search(_manifest(seed=5), _LOCAL)
+        assert caught.value.fields == ["spec.seed: (default) -> 5"]
+        assert folder.manifest() == _manifest(seed=0)
+
+
+def test_a_changed_budget_is_taken_up(tmp_path: Path):
+    """Budget may change between runs."""
+    with Folder(tmp_path) as folder:
+        folder.open_search(_manifest(max_trials=3), _LOCAL)
+        folder.open_search(_manifest(max_trials=9), _LOCAL)
+        assert folder.manifest().spec.budget.max_trials == 9
+
+
+def test_a_folder_without_a_search_says_so(tmp_path: Path):
+    """Status and report of a wrong folder name it."""
+    with pytest.raises(NotARunError, match=str(tmp_path)):
+        Folder(tmp_path).ledger()
+
+
+def test_an_altered_fact_is_named_and_not_believed(tmp_path: Path):
+    """A truncated trial.json is an error that names the file."""
+    with Folder(tmp_path) as folder:
+        folder.open_search(_manifest(), _LOCAL)
+        folder.write_trial(_trial(0))
+        path = tmp_path / "trials" / "0" / "trial.json"
+        path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(Corrupt, match=r"trial\.json"):
+            folder.ledger()

@@ -1,0 +1,273 @@
+"""What the step runs, leaves alone and refuses; its numbers are in ``test_step_against_reference``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from graphtrial.contract import (
+    LABEL,
+    Edge,
+    Gate,
+    GateType,
+    Graph,
+    Loss,
+    LossType,
+    Node,
+    NodeKind,
+    Precision,
+    Pretrained,
+    Weights,
+)
+from graphtrial.training.step import GraphStep, unsupported
+
+CLASSES = 3
+CUT = Gate(type=GateType.CUTOFF)
+THROUGH = Gate(type=GateType.THROUGH)
+LINEAR = Gate(type=GateType.LINEAR)
+
+
+class Counted(nn.Module):
+    """A small network that counts how often it runs and in which mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[bool] = []
+        self.layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2 * 4 * 4, CLASSES))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls.append(self.training)
+        return self.layers(images)
+
+
+def trained(name: str) -> Node:
+    """A node that may learn."""
+    return Node(name=name, model="resnet8")
+
+
+def frozen(name: str) -> Node:
+    """A teacher."""
+    return Node(name=name, kind=NodeKind.FROZEN, model="resnet8", weights=Weights(pretrained=Pretrained()))
+
+
+def label(destination: str, gate: Gate = THROUGH) -> Edge:
+    """A label edge."""
+    return Edge(source=LABEL, destination=destination, loss=Loss(type=LossType.CROSS_ENTROPY), gate=gate)
+
+
+def transfer(source: str, destination: str, gate: Gate = THROUGH, loss: LossType = LossType.KL) -> Edge:
+    """A transfer edge."""
+    return Edge(source=source, destination=destination, loss=Loss(type=loss), gate=gate)
+
+
+def networks_for(graph: Graph) -> dict[str, Counted]:
+    """The same networks at every call."""
+    torch.manual_seed(0)
+    return {node.name: Counted() for node in graph.nodes if node.kind is not NodeKind.ENSEMBLE}
+
+
+def compile_step(
+    graph: Graph,
+    networks: Mapping[str, nn.Module],
+    needed: str = "",
+    precision: Precision = Precision.FP32,
+) -> GraphStep:
+    """A step of a training of ten; all nodes are needed unless names are given."""
+    return GraphStep(
+        graph,
+        networks,
+        needed=frozenset(needed or networks),
+        total_steps=10,
+        precision=precision,
+        device=torch.device("cpu"),
+    )
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    """Four images of 6 x 6 and their labels, the same at every call."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(4, 1, 6, 6, generator=generator), torch.tensor([0, 1, 2, 0])
+
+
+def gradient(network: nn.Module) -> Tensor:
+    """Of all parameters, in one row."""
+    return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+
+
+def gradient_of_first_node(*edges: Edge) -> Tensor:
+    """Gradient of node a, in a graph of a, b and a frozen c, when its own edges are label and b -> a."""
+    graph = Graph(nodes=(trained("a"), trained("b"), frozen("c")), edges=(label("a"), transfer("b", "a"), *edges))
+    networks = networks_for(graph)
+    compile_step(graph, networks).losses(*batch()).total.backward()
+    return gradient(networks["a"])
+
+
+@pytest.mark.parametrize(
+    "other_edges",
+    [(), (label("b"),), (transfer("a", "b"),), (label("b", LINEAR), transfer("a", "b"), transfer("c", "b"))],
+    ids=["none", "label", "from the node itself", "all"],
+)
+def test_a_node_is_moved_by_its_own_loss_alone(other_edges):
+    """What other nodes learn, from this one or from others, changes nothing in its gradient (3.3)."""
+    torch.testing.assert_close(gradient_of_first_node(*other_edges), gradient_of_first_node(), rtol=0, atol=1e-7)
+
+
+def test_a_node_is_moved_by_each_of_its_own_edges():
+    """The counterpart: one more edge into the node does change its gradient."""
+    assert not torch.allclose(gradient_of_first_node(transfer("c", "a")), gradient_of_first_node())
+
+
+def test_each_network_runs_once_however_many_edges_read_it():
+    """Trained ones in training mode, frozen ones in evaluation mode."""
+    graph = Graph(
+        nodes=(trained("a"), trained("b"), frozen("c")),
+        edges=(label("a"), label("b"), *(transfer(*pair) for pair in ("ab", "ba", "ca", "cb"))),
+    )
+    networks = networks_for(graph)
+    compile_step(graph, networks).losses(*batch())
+    assert {name: network.calls for name, network in networks.items()} == {"a": [True], "b": [True], "c": [False]}
+
+
+def test_what_no_needed_node_hears_never_runs():
+    """A node outside ``needed``, a frozen node whose edges are cut and an ensemble cost nothing."""
+    graph = Graph(
+        nodes=(
+            trained("a"),
+            trained("b"),
+            frozen("c"),
+            frozen("d"),
+            Node(name="e", kind=NodeKind.ENSEMBLE, members=("a", "d")),
+        ),
+        edges=(
+            label("a"),
+            label("b"),
+            transfer("a", "b"),
+            transfer("c", "b"),
+            transfer("b", "a", CUT),
+            transfer("d", "a", CUT),
+        ),
+    )
+    networks = networks_for(graph)
+    step = compile_step(graph, networks, needed="ade")
+    step.losses(*batch()).total.backward()
+    assert step.names == ("a",)
+    assert [len(networks[name].calls) for name in "abcd"] == [1, 0, 0, 0]
+
+
+def test_a_frozen_node_is_left_exactly_as_it_was():
+    """BatchNorm statistics included: evaluation mode is restored even if something else changed it (spec 10)."""
+    graph = Graph(nodes=(trained("a"), frozen("c")), edges=(label("a"), transfer("c", "a")))
+    networks = networks_for(graph)
+    step = compile_step(graph, networks)
+    before = {key: value.clone() for key, value in networks["c"].state_dict().items()}
+    networks["c"].train()
+    step.losses(*batch()).total.backward()
+    assert networks["c"].calls == [False]
+    assert all(torch.equal(value, before[key]) for key, value in networks["c"].state_dict().items())
+    assert [parameter.grad for parameter in networks["c"].parameters()] == [None] * 6
+
+
+def test_a_trained_node_is_back_in_training_mode_after_an_evaluation():
+    """An evaluation between two steps leaves networks in evaluation mode."""
+    graph = Graph(nodes=(trained("a"),), edges=(label("a"),))
+    networks = networks_for(graph)
+    step = compile_step(graph, networks)
+    networks["a"].eval()
+    step.losses(*batch())
+    assert networks["a"].calls == [True]
+
+
+def test_a_random_node_that_learns_nothing_is_heard_but_not_moved():
+    """With all its incoming edges cut it stays random and gets no gradient (spec 1.1, chapter 4)."""
+    graph = Graph(nodes=(trained("a"), trained("b")), edges=(label("a"), transfer("b", "a"), label("b", CUT)))
+    networks = networks_for(graph)
+    step = compile_step(graph, networks)
+    step.losses(*batch()).total.backward()
+    assert step.names == ("a",)
+    assert networks["b"].calls == [True]
+    assert [parameter.grad for parameter in networks["b"].parameters()] == [None] * 6
+
+
+def test_updates_are_counted_from_one_and_a_resumed_count_goes_on():
+    """The first update of ten weighs a Linear edge by 1/10; after a resume at 6 the next weighs 7/10."""
+    plain = Graph(nodes=(trained("a"),), edges=(label("a"),))
+    gated = Graph(nodes=(trained("a"),), edges=(label("a", LINEAR),))
+    full = compile_step(plain, networks_for(plain)).losses(*batch()).total.item()
+    step = compile_step(gated, networks_for(gated))
+    assert step.losses(*batch()).total.item() == pytest.approx(0.1 * full)
+    assert step.step_count.item() == 1
+    step.step_count.fill_(6)
+    assert step.losses(*batch()).total.item() == pytest.approx(0.7 * full)
+
+
+def test_a_masked_sample_stays_in_the_divisor():
+    """The mean is over the batch, not over the samples that the gate lets pass (spec 10)."""
+
+    class Fixed(nn.Module):
+        def __init__(self, logits: list[list[float]]) -> None:
+            super().__init__()
+            self.logits = nn.Parameter(torch.tensor(logits))
+
+        def forward(self, _: Tensor) -> Tensor:
+            return self.logits
+
+    graph = Graph(
+        nodes=(trained("a"), trained("b")), edges=(transfer("b", "a", Gate(type=GateType.CORRECT)), label("b"))
+    )
+    # The source is right on the first sample alone; one divergence of 4 samples is left.
+    networks = {"a": Fixed([[0.0, 0.0]] * 4), "b": Fixed([[1.0, 0.0]] + [[0.0, 1.0]] * 3)}
+    losses = compile_step(graph, networks).losses(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64))
+    p = torch.tensor([1.0, 0.0]).softmax(0)
+    assert losses.nodes[0].item() == pytest.approx((p * (2 * p).log()).sum().item() / 4)
+
+
+def test_bfloat16_runs_the_networks_and_spares_the_losses():
+    """Losses and parameter gradients are float32, near those of float32 networks and not equal to them."""
+    graph = Graph(nodes=(trained("a"), trained("b")), edges=(label("a"), label("b"), transfer("a", "b")))
+    found = {}
+    for precision in Precision:
+        networks = networks_for(graph)
+        losses = compile_step(graph, networks, precision=precision).losses(*batch())
+        losses.total.backward()
+        assert losses.total.dtype == gradient(networks["a"]).dtype == torch.float32
+        found[precision] = losses.nodes
+    torch.testing.assert_close(found[Precision.BF16], found[Precision.FP32], rtol=0.05, atol=0.05)
+    assert not torch.equal(found[Precision.BF16], found[Precision.FP32])
+
+
+def test_what_cannot_be_trained_yet_is_named_with_its_place():
+    """One line each, and the step refuses the graph with the same lines."""
+    graph = Graph(
+        nodes=(
+            trained("a"),
+            Node(name="b", kind=NodeKind.EMA, follows="a"),
+            Node(name="c", kind=NodeKind.ENSEMBLE, members=("a", "b")),
+        ),
+        edges=(
+            label("a"),
+            transfer("a", "a", loss=LossType.CONSISTENCY),
+            transfer("c", "a"),
+            transfer("b", "a", loss=LossType.TOGETHER),
+        ),
+    )
+    expected = [
+        "graph.nodes[1].kind: EMA is not there yet",
+        "graph.edges[1].loss.type: Consistency is not there yet; use KL",
+        "graph.edges[2].source: an Ensemble node as a source is not there yet",
+        "graph.edges[3].loss.type: Together is not there yet; use KL",
+    ]
+    assert unsupported(graph) == expected
+    with pytest.raises(ValueError, match="EMA is not there yet; "):
+        compile_step(graph, {})
+
+
+def test_cut_edges_and_an_ensemble_that_teaches_nobody_are_supported():
+    """A loss that is not there yet does no harm on an edge that is absent."""
+    graph = Graph(
+        nodes=(trained("a"), trained("b"), Node(name="c", kind=NodeKind.ENSEMBLE, members=("a", "b"))),
+        edges=(label("a"), transfer("b", "a", CUT, LossType.TOGETHER), transfer("c", "a", CUT)),
+    )
+    assert unsupported(graph) == []

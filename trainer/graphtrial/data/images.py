@@ -1,0 +1,66 @@
+"""The types that readers, splits and batches share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+
+class DataError(Exception):
+    """The data cannot be used as asked; the message names the file or the field and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """Images with their labels, in memory.
+
+    Attributes:
+        images: uint8 [N, C, S, S], laid out channels last.
+        labels: int64 [N], each from 0 to the number of classes less one.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialData:
+    """What one trial trains on and is scored on.
+
+    Attributes:
+        train: The training images, less the search validation in a search; the labelled ones where that is asked for.
+        evaluation: The search validation in a search, else the test images.
+        classes: Number of classes.
+        channels: 1 or 3.
+        image_size: Side S, in pixels.
+        mean: float32 [C], of the training images with pixel values in 0..1.
+        std: float32 [C], likewise.
+        train_digest: SHA-256, in hexadecimal, equal for the same training images of the same data set.
+    """
+
+    train: ImageSet
+    evaluation: ImageSet
+    classes: int
+    channels: int
+    image_size: int
+    mean: Tensor
+    std: Tensor
+    train_digest: str
+
+
+class Part(NamedTuple):
+    """The training or the test images of a data set as they lie on disk, possibly memory-mapped."""
+
+    pixels: np.ndarray
+    """uint8 [N, S, S, C]."""
+    labels: np.ndarray
+    """int64 [N]."""
+    classes: int
+    names: tuple[str, ...] = ()
+    """What identifies each image beyond its index: ``file size``. Empty where the index does."""

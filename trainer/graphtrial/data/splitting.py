@@ -1,0 +1,89 @@
+"""Stratified draws: which images are held out, which keep their labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from graphtrial.contract import Data, derive
+from graphtrial.data.images import DataError
+
+_DEFAULT_VALIDATION = 0.2
+
+
+def search_split(labels: Tensor, data: Data) -> tuple[Tensor, Tensor]:
+    """Indices of training and of search validation images: int64, sorted, disjoint, together all.
+
+    Raises:
+        DataError: If nothing would be left to train on.
+    """
+    part = data.search_validation
+    seed, count = (part.seed, part.count) if part else (0, None)
+    if count is None:
+        fraction = part.fraction if part and part.fraction else _DEFAULT_VALIDATION
+        count = max(1, round(fraction * len(labels)))
+    if count >= len(labels):
+        message = (
+            f"data.searchValidation: {count} of {len(labels)} training images leave none to train on; ask for fewer"
+        )
+        raise DataError(message)
+    held_out, rest = stratified(labels, count, derive(seed, "searchValidation"))
+    return rest, held_out
+
+
+def labelled_of(candidates: Tensor, labels: Tensor, data: Data) -> Tensor:
+    """Those of the indices ``candidates`` that keep their labels: all, if ``labelled`` is left out.
+
+    Raises:
+        DataError: If more are asked for than there are.
+    """
+    if data.labelled is None:
+        return candidates
+    asked, seed = data.labelled.count, data.labelled.seed
+    if asked > len(candidates):
+        message = f"data.labelled.count: {asked} images asked for and {len(candidates)} there; ask for at most as many"
+        raise DataError(message)
+    chosen, _ = stratified(labels[candidates], asked, derive(seed, "labelled"))
+    return candidates[chosen]
+
+
+def stratified(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw ``count`` images whose classes have the proportions of all.
+
+    Shares are rounded by the largest remainder, so none is off by one image or more, except that no class goes
+    without an image if ``count`` allows one for each.
+
+    Args:
+        labels: int64 [N].
+        count: At most N.
+        seed: Of the draw, which depends on nothing else.
+
+    Returns:
+        Indices of the drawn and of the other images, int64 [count] and [N - count], each sorted.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.bincount(labels)
+    chosen = []
+    for label, share in enumerate(_shares(sizes.tolist(), count)):
+        members = torch.nonzero(labels == label).flatten()
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:share]])
+    drawn = torch.zeros(len(labels), dtype=torch.bool)
+    drawn[torch.cat(chosen)] = True
+    return torch.nonzero(drawn).flatten(), torch.nonzero(~drawn).flatten()
+
+
+def _shares(sizes: list[int], count: int) -> list[int]:
+    """How many of ``count`` images come from each class; ties go to the class that comes first."""
+    total = sum(sizes)
+    least = 1 if count >= sum(size > 0 for size in sizes) else 0
+    shares = [max(size * count // total, min(least, size)) for size in sizes]
+
+    def shortage(label: int) -> int:
+        return sizes[label] * count - shares[label] * total
+
+    while (missing := count - sum(shares)) > 0:
+        for label in sorted(range(len(sizes)), key=shortage, reverse=True)[:missing]:
+            shares[label] += 1
+    for _ in range(-missing):
+        shares[min((label for label in range(len(sizes)) if shares[label] > 1), key=shortage)] -= 1
+    return shares

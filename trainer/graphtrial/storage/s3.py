@@ -1,0 +1,185 @@
+"""Objects in an S3 bucket; the SHA-256 travels as S3's own checksum and again as metadata.
+
+The server checks the first when it stores the object. The second survives servers that keep no checksums. A pointer
+moves by ``If-Match`` on its ETag, or ``If-None-Match: *`` when it is new.
+
+Decided against: multipart uploads (an ETag or checksum of parts says nothing about the whole) and a retry loop of our
+own (botocore has one).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from graphtrial.storage.errors import Conflict, Corrupt, Denied, Full, Missing, StorageError, Unreachable
+from graphtrial.storage.store import checked
+
+_METADATA = "sha256"
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+_ATTEMPTS = 5
+
+
+class S3Store:
+    """The store below a bucket's prefix; see ``graphtrial.storage.Store``."""
+
+    def __init__(self, bucket: str, prefix: str, *, endpoint: str, region: str, path_style: bool) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            s3={"addressing_style": "path" if path_style else "auto"},
+        )
+        with _translated(f"s3://{bucket}"):
+            self._client: Any = boto3.client(
+                "s3", endpoint_url=endpoint or None, region_name=region or None, config=config
+            )
+
+    def url_of(self, key: str) -> str:
+        """``s3://``, the bucket and the whole key."""
+        return f"s3://{self._bucket}/{self._prefix}{checked(key)}"
+
+    def read(self, key: str) -> bytes:
+        """See ``Store.read``; verified against S3's checksum and the metadata, as far as each is there."""
+        return self._get(key)[0]
+
+    def write(self, key: str, data: bytes) -> None:
+        """See ``Store.write``; the bucket must exist."""
+        self._put(key, data)
+
+    def exists(self, key: str) -> bool:
+        """See ``Store.exists``."""
+        try:
+            with _translated(self.url_of(key)):
+                self._client.head_object(**self._address(key))
+        except Missing:
+            return False
+        return True
+
+    def list(self, prefix: str) -> list[str]:
+        """See ``Store.list``."""
+        start = self._prefix + prefix
+        with _translated(f"s3://{self._bucket}/{start}"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
+            names = [found["Key"] for page in pages for found in page.get("Contents", ())]
+        return sorted(name.removeprefix(self._prefix) for name in names)
+
+    def delete(self, key: str) -> None:
+        """See ``Store.delete``."""
+        with _translated(self.url_of(key)):
+            self._client.delete_object(**self._address(key))
+
+    def read_pointer(self, key: str) -> tuple[bytes, str] | None:
+        """See ``Store.read_pointer``; the version is the ETag."""
+        try:
+            return self._get(key)
+        except Missing:
+            return None
+
+    def write_pointer(self, key: str, data: bytes, version: str | None) -> str:
+        """See ``Store.write_pointer``."""
+        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        try:
+            return self._put(key, data, **condition)
+        except (Conflict, Missing) as error:
+            current = self.read_pointer(key)
+            if current and current[0] == data:
+                return current[1]
+            message = f"{self.url_of(key)} was moved by another writer; read it again before moving it"
+            raise Conflict(message) from error
+
+    def _address(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + checked(key)}
+
+    def _put(self, key: str, data: bytes, **condition: str) -> str:
+        digest = hashlib.sha256(data)
+        with _translated(self.url_of(key)):
+            answer = self._client.put_object(
+                **self._address(key),
+                Body=data,
+                ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
+                Metadata={_METADATA: digest.hexdigest()},
+                **condition,
+            )
+        return str(answer["ETag"])
+
+    def _get(self, key: str) -> tuple[bytes, str]:
+        where = self.url_of(key)
+        with _translated(where):
+            answer = self._client.get_object(**self._address(key), ChecksumMode="ENABLED")
+            data: bytes = answer["Body"].read()
+        _verify(where, data, answer)
+        return data, str(answer["ETag"])
+
+
+def _verify(where: str, data: bytes, answer: Mapping[str, Any]) -> None:
+    actual = hashlib.sha256(data)
+    metadata, checksum = answer["Metadata"].get(_METADATA), answer.get("ChecksumSHA256", "")
+    stated = {metadata} - {None}
+    if checksum and "-" not in checksum:  # "-" marks a checksum of parts
+        stated.add(base64.b64decode(checksum).hex())
+    if not stated:
+        message = f"{where} cannot be verified: it carries no SHA-256; store it again with ChecksumAlgorithm SHA256"
+        raise Corrupt(message)
+    if stated != {actual.hexdigest()}:
+        raise Corrupt(_altered(where))
+
+
+def _altered(where: str) -> str:
+    return f"{where} is corrupt: its bytes do not agree with its SHA-256; delete it or restore a copy"
+
+
+@contextlib.contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """Turn what botocore says into an error of this room."""
+    try:
+        yield
+    except FlexibleChecksumError as error:
+        raise Corrupt(_altered(where)) from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        message = f"{where}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        raise Denied(message) from error
+    except ClientError as error:
+        raise _of_answer(where, error) from error
+    except HTTPClientError as error:
+        message = f"{where}: the S3 server does not answer ({error}); check the endpoint and the network"
+        raise Unreachable(message) from error
+    except (BotoCoreError, ValueError) as error:
+        message = f"{where}: {error}; check the URI, the endpoint and the region"
+        raise StorageError(message) from error
+
+
+def _of_answer(where: str, error: ClientError) -> StorageError:
+    """The error for an answer of the server that is not a success."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = error.response.get("Error", {}).get("Code", "")
+    if code == "NoSuchBucket":
+        return Missing(f"{where}: there is no such bucket; create it or correct the URI")
+    if code in {"QuotaExceeded", "XMinioStorageFull"} or status == 507:
+        return Full(f"{where}: the S3 server has no space left ({code}); free some or choose another bucket")
+    if status == 404:
+        return Missing(f"{where} does not exist; check the URI")
+    if status in {401, 403}:
+        return Denied(f"{where}: the S3 server refuses access ({code}); check the credentials and the bucket's policy")
+    if status in {409, 412}:
+        return Conflict(f"{where} was changed by another writer ({code}); read it again")
+    if status >= 500:
+        return Unreachable(f"{where}: the S3 server fails ({status} {code}); try again later")
+    return StorageError(f"{where}: the S3 server refuses the request ({status} {code}); check the URI and the region")

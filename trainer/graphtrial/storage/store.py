@@ -1,0 +1,111 @@
+"""What every store can do, and which one a URI means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from graphtrial.storage.errors import StorageError
+
+_KEY = re.compile(r"[^./][^/]*(/[^./][^/]*)*")
+
+
+class Store(Protocol):
+    """A tree of objects below one URI.
+
+    Keys are relative, with ``/``; no part starts with a dot and none ends with ``.sha256`` (ValueError). Every
+    method raises an error of ``graphtrial.storage.errors``: ``Denied``, ``Unreachable`` or ``StorageError`` at any
+    time, others as named.
+    """
+
+    def url_of(self, key: str) -> str:
+        """The object's URI, under which ``open_store`` finds its folder."""
+
+    def read(self, key: str) -> bytes:
+        """The object's bytes, verified.
+
+        Raises:
+            Missing: If there is no such object.
+            Corrupt: If it was truncated or altered, or carries no SHA-256.
+        """
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store or replace an object: a reader, also after a crash, sees the old bytes or the new ones.
+
+        Raises:
+            Full: If no space is left; what was there before stays.
+        """
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object, intact or not."""
+
+    def list(self, prefix: str) -> list[str]:
+        """Keys that start with ``prefix``, sorted; a prefix need not end at a ``/``, and ``""`` is everything."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+
+    def read_pointer(self, key: str) -> tuple[bytes, str] | None:
+        """A pointer's bytes and its version, None if it was never written.
+
+        Raises:
+            Corrupt: As ``read``.
+        """
+
+    def write_pointer(self, key: str, data: bytes, version: str | None) -> str:
+        """Move a pointer that is still at ``version``, None for one that does not exist yet.
+
+        A pointer that already holds ``data`` counts as moved: the request may be a repetition of one whose answer
+        was lost.
+
+        Returns:
+            The new version.
+
+        Raises:
+            Conflict: If somebody else has moved it; read it again and decide anew.
+            Full: As ``write``.
+        """
+
+
+def open_store(uri: str, *, endpoint: str = "", region: str = "", path_style: bool = False) -> Store:
+    """The store below a URI; nothing is created or contacted yet.
+
+    Args:
+        uri: ``file:///folder``, an absolute path, or ``s3://bucket/prefix``.
+        endpoint: S3: address of a server that is not Amazon's. Credentials come from the environment.
+        region: S3: the bucket's region.
+        path_style: S3: the bucket stands in the path and not in the host name.
+
+    Raises:
+        StorageError: If the URI is none of these.
+    """
+    if uri.startswith("/"):
+        from graphtrial.storage.files import FileStore
+
+        return FileStore(Path(uri))
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+        from graphtrial.storage.files import FileStore
+
+        return FileStore(Path(unquote(parts.path)))
+    if parts.scheme == "s3" and parts.netloc:
+        from graphtrial.storage.s3 import S3Store
+
+        prefix = uri.removeprefix(f"s3://{parts.netloc}").strip("/")
+        return S3Store(parts.netloc, prefix, endpoint=endpoint, region=region, path_style=path_style)
+    message = f"{uri!r} is no place to store objects; use file:///folder, an absolute path or s3://bucket/prefix"
+    raise StorageError(message)
+
+
+def checked(key: str) -> str:
+    """The key itself, if every store can hold it.
+
+    Raises:
+        ValueError: If it cannot; the caller has made the key, so this is no user's mistake.
+    """
+    if not _KEY.fullmatch(key) or any(part.endswith(".sha256") for part in key.split("/")):
+        message = f"{key!r} is no key: relative, no empty part, none that starts with a dot or ends with .sha256"
+        raise ValueError(message)
+    return key

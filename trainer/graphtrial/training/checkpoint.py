@@ -1,0 +1,227 @@
+"""What a trial leaves in its folder, and where a later attempt takes over (design 8).
+
+    <attempt>-<id>-<step>.pt          weights, momentum and progress; read with ``weights_only``
+    latest.json                       pointer to one of them, switched last, never to a lower attempt
+    reports/<attempt>-<id>.json       TrialResult
+    port                              where this attempt answers for Prometheus, as text
+
+``id`` is drawn by each process, so that two processes of one attempt never write one object. No random state is
+stored: every draw is a function of (seed, stream, step). Decided against: a folder listing in place of the pointer
+(another attempt may still be writing) and checkpoints that are changed in place.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import uuid
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphtrial.contract import Evaluation, Model, RungScore, TrialResult
+from graphtrial.storage import Conflict, Corrupt, Missing, StorageError, Store
+
+POINTER = "latest.json"
+REPORTS = "reports/"
+_SUFFIX = ".pt"
+_KEPT = 2
+"""The latest, and the one before it for the day when the latest cannot be read."""
+
+_log = logging.getLogger(__name__)
+
+
+class Machine(Model):
+    """What the last bits of a sum depend on; equal machines resume exactly."""
+
+    torch: str
+    """Its version."""
+    threads: int
+    processor: str
+    """Its model, and the instruction set that torch has chosen."""
+
+
+class Progress(Model):
+    """How far a trial is, as stored in a checkpoint."""
+
+    subject: str
+    """Digest of what decides the weights: a checkpoint of another graph, seed or training is refused."""
+    machine: Machine
+    step: int
+    """Updates done."""
+    evaluations: tuple[Evaluation, ...] = ()
+    rungs: tuple[RungScore, ...] = ()
+    seconds: float = 0.0
+    """Spent so far, over all attempts."""
+    loss_steps: int = 0
+    """Updates in ``Snapshot.loss_sums``."""
+    exact: bool = True
+    """Whether all of it was computed on equal machines."""
+
+
+class Snapshot(NamedTuple):
+    """The whole state of a trial between two updates."""
+
+    progress: Progress
+    networks: dict[str, dict[str, Tensor]]
+    """Weights and BatchNorm statistics of every network that learns, by node name."""
+    momentum: list[Tensor]
+    """One buffer for each parameter that is trained."""
+    loss_sums: Tensor
+    """Sum of each node's losses since the last evaluation, [nodes], float64."""
+
+
+class Superseded(StorageError):
+    """A later attempt has taken over; this one may not move the pointer back."""
+
+
+class TrialFolder:
+    """One attempt's view of its trial's objects."""
+
+    def __init__(self, store: Store, attempt: int) -> None:
+        """Look at nothing yet.
+
+        Args:
+            store: Opened at ``TrialSpec.checkpoint.uri``.
+            attempt: Of this process, from 1.
+        """
+        self._store, self._attempt = store, attempt
+        self._name = f"{attempt}-{uuid.uuid4().hex[:8]}"
+        self._disposable: list[str] = []
+
+    def latest(self) -> Snapshot | None:
+        """Where to go on: what the pointer names or, where that cannot be read, the furthest that can.
+
+        A warning is logged for each checkpoint that is passed over. None: start from scratch.
+
+        Raises:
+            StorageError: If the store itself fails.
+        """
+        pointed = self._pointed()
+        others = sorted((key for key in self._store.list("") if _is_checkpoint(key)), key=_furthest, reverse=True)
+        keys = [pointed, *(key for key in others if key != pointed)] if pointed else others
+        self._disposable = keys[::-1]
+        for key in keys:
+            try:
+                snapshot = decode(self._store.read(key), self._store.url_of(key))
+            except (Corrupt, Missing) as error:
+                _log.warning("a checkpoint is passed over: %s", error)
+                continue
+            # Those that could not be read are the first to go.
+            self._disposable = [other for other in self._disposable if other != key] + [key]
+            return snapshot
+        if keys:
+            _log.warning("none of %d checkpoints can be read: the training starts from scratch", len(keys))
+        return None
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Store a checkpoint, switch the pointer to it, then delete all but it and the one before.
+
+        Raises:
+            Superseded: If the pointer belongs to a later attempt.
+            StorageError: If the store fails; what was there before stays.
+        """
+        step = snapshot.progress.step
+        key = f"{self._name}-{step}{_SUFFIX}"
+        self._store.write(key, encode(snapshot))
+        self._point({"attempt": self._attempt, "checkpoint": key, "step": step})
+        self._disposable = [other for other in self._disposable if other != key] + [key]
+        while len(self._disposable) > _KEPT:
+            self._store.delete(self._disposable.pop(0))
+
+    def reported_rungs(self) -> dict[int, float]:
+        """Scores in the reports of all attempts, by evaluation number; an unreadable report is passed over."""
+        rungs: dict[int, float] = {}
+        for key in self._store.list(REPORTS):
+            try:
+                result = TrialResult.model_validate_json(self._store.read(key))
+            except (Corrupt, Missing, ValueError) as error:
+                _log.warning("a report is passed over: %s: %s", self._store.url_of(key), error)
+                continue
+            for reported in result.rungs:
+                rungs.setdefault(reported.rung, reported.score)
+        return rungs
+
+    def report(self, result: TrialResult) -> None:
+        """Store this attempt's result in place of its earlier one."""
+        text = json.dumps(result.to_json(), indent=1)
+        self._store.write(f"{REPORTS}{self._name}.json", text.encode())
+
+    def announce(self, port: int) -> None:
+        """Say at which port this attempt answers."""
+        self._store.write("port", str(port).encode())
+
+    def _pointed(self) -> str | None:
+        try:
+            found = self._store.read_pointer(POINTER)
+            return str(json.loads(found[0])["checkpoint"]) if found else None
+        except (Corrupt, ValueError, KeyError, TypeError) as error:
+            _log.warning("the pointer %s is replaced: %s", self._store.url_of(POINTER), error)
+            self._store.delete(POINTER)
+            return None
+
+    def _point(self, target: dict[str, Any]) -> None:
+        while True:
+            found = self._store.read_pointer(POINTER)
+            if found and (holder := json.loads(found[0])["attempt"]) > self._attempt:
+                where = self._store.url_of(POINTER)
+                raise Superseded(f"{where} belongs to attempt {holder}: attempt {self._attempt} ends here")
+            try:
+                self._store.write_pointer(POINTER, json.dumps(target).encode(), found[1] if found else None)
+            except Conflict:
+                continue  # another attempt was faster: look whose it is
+            return
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """A checkpoint's bytes."""
+    buffer = io.BytesIO()
+    content = {
+        "progress": json.dumps(snapshot.progress.to_json()),
+        "networks": snapshot.networks,
+        "momentum": snapshot.momentum,
+        "loss_sums": snapshot.loss_sums,
+    }
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def decode(data: bytes, where: str) -> Snapshot:
+    """The snapshot in a checkpoint's bytes, its tensors on the CPU.
+
+    Raises:
+        Corrupt: If it is none; the message names ``where``.
+    """
+    content = load(data, where)
+    try:
+        progress = Progress.model_validate_json(content["progress"])
+        return Snapshot(progress, content["networks"], content["momentum"], content["loss_sums"])
+    except (KeyError, ValueError) as error:
+        raise Corrupt(f"{where} is no checkpoint of this version: {error}") from error
+
+
+def load(data: bytes, where: str) -> dict[str, Any]:
+    """A dictionary of tensors and plain values that ``torch.save`` has written.
+
+    Raises:
+        Corrupt: If it is anything else; the message names ``where``.
+    """
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch documents none: pickle, zip and tensor errors all come through
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise Corrupt(f"{where} cannot be read by torch.load with weights_only: {reason}") from error
+    if not isinstance(content, dict):
+        raise Corrupt(f"{where} holds a {type(content).__name__} and not a dictionary of weights")
+    return content
+
+
+def _is_checkpoint(key: str) -> bool:
+    return "/" not in key and key.endswith(_SUFFIX)
+
+
+def _furthest(key: str) -> tuple[int, str]:
+    step = key.removesuffix(_SUFFIX).rpartition("-")[2]
+    return (int(step) if step.isdecimal() else -1, key)
