@@ -82,11 +82,12 @@ def measure(case: str, threads: int) -> float:
 
 
 def our_step(precision: str) -> Callable[[], None]:
-    """One update of all nodes by ``GraphStep``."""
+    """One update of all nodes as a trial makes it."""
     import torch
 
-    from graphtrial.contract import LABEL, Edge, Graph, Loss, LossType, Node, Precision
+    from graphtrial.contract import LABEL, Edge, Graph, Length, Loss, LossType, Node, Precision, Training
     from graphtrial.models import build
+    from graphtrial.training.sgd import Sgd
     from graphtrial.training.step import GraphStep
 
     names = [str(index + 1) for index in range(NODES)]
@@ -108,13 +109,12 @@ def our_step(precision: str) -> Callable[[], None]:
         device=torch.device("cpu"),
     )
     parameters = [parameter for network in networks.values() for parameter in network.parameters()]
-    optimiser = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    optimiser = Sgd(parameters, Training(length=Length(steps=1000)))
     images, labels = torch.rand(BATCH, 3, 32, 32), torch.randint(CLASSES, (BATCH,))
 
     def step() -> None:
-        optimiser.zero_grad()
         graph_step.losses(images, labels).total.backward()
-        optimiser.step()
+        optimiser.update(0.1)
 
     return step
 

@@ -20,11 +20,12 @@ import pytest
 from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError, Unreachable, open_store
 
 READY_WITHIN_SECONDS = 60
+BUCKET = "searches"
 KEYS = {"AWS_ACCESS_KEY_ID": "writer", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
 def free_ports(count):
-    """Ports that nobody listens on now; SeaweedFS puts its gRPC ports 10,000 above where it is not told."""
+    """Ports that nobody listens on now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -105,18 +106,26 @@ def credentials(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(endpoint):
-    """boto3 itself, to make and damage objects behind the store's back."""
-    return boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    """boto3 itself, with the one bucket made: to make and damage objects behind the store's back."""
+    key, secret = KEYS.values()
+    session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1")
+    client = session.client("s3", endpoint_url=endpoint)
+    client.create_bucket(Bucket=BUCKET)
+    return client
 
 
 @pytest.fixture
-def store(endpoint, client, request):
-    """An empty store in a prefix of a bucket of its own."""
-    bucket = f"b{abs(hash(request.node.nodeid))}"
-    client.create_bucket(Bucket=bucket)
-    return open_store(f"s3://{bucket}/search", endpoint=endpoint, region="us-east-1", path_style=True)
+def open_at(endpoint):
+    """Opens a store on the server."""
+    return lambda uri: open_store(uri, endpoint=endpoint, region="us-east-1", path_style=True)
+
+
+@pytest.fixture
+def store(client, open_at, request):
+    """An empty store, in a prefix of the one bucket; each bucket costs SeaweedFS several volumes."""
+    return open_at(f"s3://{BUCKET}/{request.node.name}")
 
 
 def address(store, key):
@@ -146,13 +155,12 @@ def test_listing_is_complete_beyond_one_page(store, client):
     assert store.list("reports/") == keys
 
 
-def test_a_missing_object_and_a_missing_bucket_are_told_apart(store, endpoint):
+def test_a_missing_object_and_a_missing_bucket_are_told_apart(store, open_at):
     """Both are Missing; the message says which."""
-    with pytest.raises(Missing, match=r"s3://b\d+/search/a does not exist"):
+    with pytest.raises(Missing, match=f"{store.url_of('a')} does not exist"):
         store.read("a")
-    elsewhere = open_store("s3://nowhere-at-all/x", endpoint=endpoint, region="us-east-1", path_style=True)
     with pytest.raises(Missing, match="there is no such bucket"):
-        elsewhere.read("a")
+        open_at("s3://nowhere-at-all/x").read("a")
 
 
 def test_an_altered_object_is_refused(store, client):
@@ -160,7 +168,7 @@ def test_an_altered_object_is_refused(store, client):
     store.write("a", b"weights")
     metadata = client.head_object(**address(store, "a"))["Metadata"]
     client.put_object(**address(store, "a"), Body=b"weight", Metadata=metadata)
-    with pytest.raises(Corrupt, match="search/a is corrupt"):
+    with pytest.raises(Corrupt, match="/a is corrupt"):
         store.read("a")
 
 
@@ -205,21 +213,19 @@ def test_repeating_a_move_whose_answer_was_lost_succeeds(store):
     assert store.write_pointer("latest.json", b"2", first) == second
 
 
-def test_a_wrong_key_is_denied(store, monkeypatch, endpoint):
+def test_a_wrong_key_is_denied(store, monkeypatch, open_at):
     """The message points at the credentials."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    stranger = open_store("s3://bucket/x", endpoint=endpoint, region="us-east-1", path_style=True)
     with pytest.raises(Denied, match="check the credentials"):
-        stranger.write("a", b"x")
+        open_at(f"s3://{BUCKET}").write("a", b"x")
 
 
-def test_no_key_at_all_is_denied(store, monkeypatch, endpoint):
+def test_no_key_at_all_is_denied(store, monkeypatch, open_at):
     """The message names the variables that are missing."""
     for name in KEYS:
         monkeypatch.delenv(name)
-    nobody = open_store("s3://bucket/x", endpoint=endpoint, region="us-east-1", path_style=True)
     with pytest.raises(Denied, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
-        nobody.write("a", b"x")
+        open_at(f"s3://{BUCKET}").write("a", b"x")
 
 
 def test_a_server_that_is_not_there_is_unreachable():

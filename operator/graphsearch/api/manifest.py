@@ -1,12 +1,15 @@
 """Reads and writes manifests as kubectl does.
 
-YAML is read with kubectl's idea of plain scalars: ``5e-4`` is a number, a date is a string, ``1:30`` is a
-string, and a key written twice is an error. Decided against: YAML 1.2 libraries, which would read ``yes`` and
-``0o17`` differently from the API server.
+YAML is read with kubectl's idea of plain scalars (goyaml v2): ``5e-4`` is a number, ``010`` is eight, ``yes`` and
+``y`` are true, a date and ``1:30`` are strings, and a key written twice is an error. What was read is JSON to the
+API server, so types are those of JSON: ``"5"`` and ``true`` are no numbers, and ``1e3`` is an integer.
+
+Decided against: YAML 1.2 libraries, which would read ``yes`` and ``010`` differently from the API server.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -31,28 +34,53 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader with kubectl's plain scalars and without duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
+        seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+            if not isinstance(key, Hashable) or key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key in seen:
                 line = key_node.start_mark.line + 1
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} is written twice (line {line})")
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
 
-_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
-_INT = re.compile(r"^[-+]?(0b[01_]+|0o?[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes strings which kubectl would take for something else."""
+
+
+_TAG = "tag:yaml.org,2002:"
+_NUMERIC = list("-+0123456789.")
+_INT = re.compile(r"^[-+]?(0_*[bB][_01]*[01]_*|0_*[xX][_0-9a-fA-F]*[0-9a-fA-F]_*|0_*[oO]?[_0-7]*|[1-9][0-9_]*)$")
+_FLOAT = re.compile(
+    r"^[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"
+)
+_BOOL = re.compile(r"^(y|Y|n|N)$")
 _Loader.yaml_implicit_resolvers = {
     first: [
         (tag, pattern)
         for tag, pattern in resolvers
-        if tag.rpartition(":")[2] not in ("float", "int", "timestamp", "value")
+        if tag.removeprefix(_TAG) not in ("float", "int", "timestamp", "value")
     ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+for _each in (_Loader, _Dumper):
+    _each.add_implicit_resolver(_TAG + "int", _INT, _NUMERIC)
+    _each.add_implicit_resolver(_TAG + "float", _FLOAT, _NUMERIC)
+    _each.add_implicit_resolver(_TAG + "bool", _BOOL, list("yYnN"))
+_Loader.bool_values = yaml.SafeLoader.bool_values | {"y": True, "n": False}
+
+
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node)).replace("_", "").lower()
+    digits = text.lstrip("+-")
+    octal = len(digits) > 1 and digits.isdigit() and digits.startswith("0")
+    value = int(digits, 8) if octal else int(digits, 0)
+    return -value if text.startswith("-") else value
+
+
+_Loader.add_constructor(_TAG + "int", _construct_int)
 
 
 def read_manifest(path: Path) -> GraphSearch:
@@ -65,8 +93,10 @@ def read_manifest(path: Path) -> GraphSearch:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ManifestError(str(path), ["no such file"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(str(path), [f"cannot be read: {error}"]) from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(str(path), [f"is not UTF-8 text: {error.reason} at byte {error.start}"]) from None
+    except OSError as error:
+        raise ManifestError(str(path), [f"cannot be read: {error.strerror}"]) from None
     return parse_manifest(text, str(path))
 
 
@@ -76,27 +106,44 @@ def parse_manifest(text: str, where: str = "manifest") -> GraphSearch:
     Raises:
         ManifestError: As ``read_manifest``.
     """
-    try:
-        documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
-    except yaml.YAMLError as error:
-        raise ManifestError(where, [f"is not valid YAML: {_one_line(error)}"]) from None
-    except ValueError as error:
-        raise ManifestError(where, [f"is not valid YAML: {error}"]) from None
-    if len(documents) != 1 or not isinstance(documents[0], dict):
-        raise ManifestError(where, [f"must hold one GraphSearch, holds {len(documents)} documents"])
-    manifest = documents[0]
+    manifest = _document(text, where)
     if manifest.get("kind") != "GraphSearch":
         raise ManifestError(where, [f"kind: must be GraphSearch (given: {manifest.get('kind')!r})"])
     try:
-        return GraphSearch.model_validate(manifest)
+        return GraphSearch.model_validate_json(json.dumps(_as_json(manifest)), strict=True)
     except ValidationError as error:
         raise ManifestError(where, problems(error)) from None
+    except (TypeError, RecursionError) as error:
+        raise ManifestError(where, [f"holds what JSON cannot: {error}"]) from None
+
+
+def _document(text: str, where: str) -> dict[Any, Any]:
+    try:
+        documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
+    except (yaml.YAMLError, ValueError) as error:
+        raise ManifestError(where, [f"is not valid YAML: {' '.join(str(error).split())}"]) from None
+    if len(documents) != 1:
+        raise ManifestError(where, [f"must hold one GraphSearch, holds {len(documents)} documents"])
+    if not isinstance(documents[0], dict):
+        raise ManifestError(where, [f"must hold a GraphSearch, holds a {type(documents[0]).__name__}"])
+    return documents[0]
+
+
+def _as_json(value: Any) -> Any:
+    """As kubectl's JSON: a whole number is an integer however it was written."""
+    match value:
+        case dict():
+            return {key: _as_json(item) for key, item in value.items()}
+        case list():
+            return [_as_json(item) for item in value]
+        case float() if value.is_integer() and abs(value) < 1e21:
+            return int(value)
+    return value
 
 
 def write_manifest(search: GraphSearch) -> str:
     """YAML of a manifest without defaults."""
-    head = {"apiVersion": search.api_version, "kind": search.kind}
-    return yaml.safe_dump(head | search.to_json(), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(search.to_json(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 MUTABLE = frozenset({"spec.budget", "spec.desiredState", "spec.ttlSecondsAfterFinished"})
@@ -127,6 +174,3 @@ def _shown(value: Any) -> str:
     text = text.removesuffix("\n").removesuffix("\n...")
     return text if len(text) <= 60 else text[:57] + "..."
 
-
-def _one_line(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())

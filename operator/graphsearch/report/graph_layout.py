@@ -8,6 +8,7 @@ apart) and force layouts (a picture should be the same each time, and seven node
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,9 +29,7 @@ class Box:
 
     def holds(self, point: Point, margin: float = 0.0) -> bool:
         """Whether a point lies within, or closer than ``margin``."""
-        return (
-            abs(point[0] - self.x) < self.width / 2 + margin and abs(point[1] - self.y) < self.height / 2 + margin
-        )
+        return abs(point[0] - self.x) < self.width / 2 + margin and abs(point[1] - self.y) < self.height / 2 + margin
 
     def overlap(self, other: Box) -> float:
         """The common area."""
@@ -71,10 +70,10 @@ def arc(start: Box, end: Box, lane: int = 0) -> Curve:
 def loop(box: Box, outwards: float, lane: int = 0) -> Curve:
     """From a box back to itself, beside its outward direction, on alternate sides."""
     side = 1 if lane % 2 == 0 else -1
-    length = 190.0 + 40.0 * (lane // 2)
+    length = 240.0 + 50.0 * (lane // 2)
     near, far = (
         (box.x + length * math.cos(outwards + side * turn), box.y + length * math.sin(outwards + side * turn))
-        for turn in (0.6, 1.5)
+        for turn in (0.9, 1.6)
     )
     return clipped(((box.x, box.y), near, far, (box.x, box.y)), box, box)
 
@@ -121,10 +120,7 @@ def _part(curve: Curve, first: float, last: float) -> Curve:
 def _blossom(curve: Curve, *times: float) -> Point:
     points: list[Point] = list(curve)
     for time in times:
-        points = [
-            (p[0] + (q[0] - p[0]) * time, p[1] + (q[1] - p[1]) * time)
-            for p, q in zip(points, points[1:], strict=False)
-        ]
+        points = [(p[0] + (q[0] - p[0]) * time, p[1] + (q[1] - p[1]) * time) for p, q in itertools.pairwise(points)]
     return points[0]
 
 

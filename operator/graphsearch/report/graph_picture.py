@@ -24,18 +24,20 @@ GATE_COLOURS = {
 }
 """Each has a contrast of at least 4.5 to white."""
 
-_STYLE = """
-.kg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;font-size:13px;fill:#1d2530}
+_STYLE = (
+    """
+.kg text{font-family:system-ui,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;font-size:13px;fill:#1d2530}
 .kg-paper{fill:#fff}.kg-node{fill:#f4f6f9;stroke:#5b6675;stroke-width:1.5}
 .kg-frozen{fill:#e3e8ef;stroke-dasharray:5 4}.kg-target{stroke:#111820;stroke-width:3}
 .kg-idle{opacity:.45}.kg text.kg-name{font-weight:650;font-size:14px}.kg text.kg-small{font-size:12px;fill:#465263}
 .kg-edge{fill:none;stroke-width:2}.kg-quiet{fill:none;stroke:#7b8794;stroke-width:1.5;stroke-dasharray:3 4}
-.kg-label{fill:#fff;stroke-width:1.5}.kg text.kg-on{font-size:12px;paint-order:stroke;stroke:#fff;stroke-width:4px;stroke-linejoin:round}
-.kg-tip{stroke:none;fill:#7b8794}
-""".strip() + "".join(
-    f"\n.kg .kg-{gate.value}{{stroke:{colour}}}.kg text.kg-{gate.value},.kg .kg-tip-{gate.value}{{fill:{colour}}}"
-    for gate, colour in GATE_COLOURS.items()
-) + "\n.kg text.kg-on{stroke:#fff}.kg text.kg-plain{stroke:none}"
+.kg-label{fill:#fff;stroke-width:1.5}.kg text.kg-on{font-size:12px;stroke:none}.kg-tip{fill:#7b8794}
+""".strip()
+    + "".join(
+        f"\n.kg-{gate.value}{{stroke:{colour}}}.kg text.kg-{gate.value},.kg-tip-{gate.value}{{fill:{colour}}}"
+        for gate, colour in GATE_COLOURS.items()
+    )
+)
 
 _CHARACTER = 7.1
 """Mean width of a character of 13 px, a little generous: fonts differ."""
@@ -67,7 +69,12 @@ def draw(graph: Graph, scores: Mapping[str, str], *, target: str = "", idle: fro
         *(_node(node, boxes[node.name], texts[node.name], node.name == target, idle) for node in graph.nodes),
         *(_edge_label(edge, box) for edge, box in zip(edges, labels, strict=True)),
     ]
-    occupied = [*boxes.values(), *labels, *(box for _, _, box in tags), *(Box(x, y, 2, 2) for c in curves for x, y in c)]
+    occupied = [
+        *boxes.values(),
+        *labels,
+        *(box for _, _, box in tags),
+        *(Box(x, y, 2, 2) for c in curves for x, y in c),
+    ]
     return _page(graph, parts, occupied)
 
 
@@ -85,7 +92,7 @@ def _lines(node: Node, scores: Mapping[str, str], is_target: bool, is_idle: bool
 
 
 def _box(place: tuple[float, float], lines: list[str]) -> Box:
-    return Box(*place, max(92.0, _CHARACTER * max(map(len, lines)) + 26), 18.0 * len(lines) + 16)
+    return Box(*place, max(92.0, 1.12 * _CHARACTER * max(map(len, lines)) + 26), 18.0 * len(lines) + 16)
 
 
 def _tags(graph: Graph, boxes: Mapping[str, Box], outwards: Mapping[str, float]) -> list[tuple[Edge, str, Box]]:
@@ -132,7 +139,8 @@ def _quiet_line(curve: Curve) -> str:
 
 
 def _edge_label(edge: Edge, box: Box) -> str:
-    return _text(box.x, box.y + 4, _edge_text(edge), f"kg-on kg-{edge.gate.type.value}")
+    text = _text(box.x, box.y + 4, _edge_text(edge), f"kg-on kg-{edge.gate.type.value}")
+    return _rectangle(box, 4, "kg-paper") + text
 
 
 def _tag(edge: Edge, text: str, box: Box, node: Box) -> str:
@@ -141,7 +149,7 @@ def _tag(edge: Edge, text: str, box: Box, node: Box) -> str:
             _edge_line(edge, straight(box, node)),
             _rectangle(box, 19, f"kg-label kg-{edge.gate.type.value}"),
             _text(box.x, box.y - 4, "Label", "kg-small"),
-            _text(box.x, box.y + 12, text, f"kg-plain kg-{edge.gate.type.value}"),
+            _text(box.x, box.y + 12, text, f"kg-on kg-{edge.gate.type.value}"),
         )
     )
 
@@ -206,9 +214,8 @@ def _tip(css: str, name: str) -> str:
 
 def _rectangle(box: Box, radius: float, css: str) -> str:
     x, y = box.x - box.width / 2, box.y - box.height / 2
-    return (
-        f'<rect class="{css}" x="{x:.1f}" y="{y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="{radius:g}"/>'
-    )
+    size = f'width="{box.width:.1f}" height="{box.height:.1f}"'
+    return f'<rect class="{css}" x="{x:.1f}" y="{y:.1f}" {size} rx="{radius:g}"/>'
 
 
 def _text(x: float, y: float, text: str, css: str) -> str:

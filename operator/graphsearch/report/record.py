@@ -11,7 +11,7 @@ from functools import cached_property
 from graphsearch.api import GraphSearch, GraphTrial, Outcome, SearchFacts
 from graphsearch.search.comparison import Row, compare, found_name
 from graphsearch.search.settled import Settled, settle
-from graphtrial.contract import Graph, Purpose, TrialResult, canonical_json, graph_digest
+from graphtrial.contract import Graph, Purpose, TrialResult
 
 
 @dataclass(frozen=True)

@@ -96,3 +96,10 @@ def size_text(number: float) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """``1 graph``, ``1,500 graphs``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def mean_text(metric: Metric, mean: float | None, std: float | None) -> str:
+    """``78.3 ± 0.4 %``; without a deviation as ``score_text``."""
+    if mean is None or std is None or not math.isfinite(mean):
+        return score_text(metric, mean)
+    return f"{mean:.3f} ± {std:.3f}" if metric is Metric.NEGATIVE_LOG_LOSS else f"{100 * mean:.1f} ± {100 * std:.1f} %"

@@ -89,7 +89,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Ask the trial's latest attempt to save and stop, unless it was asked."""
+    """Ask the trial's latest attempt to save and stop, unless it was asked; one that never started has ended."""
 
     trial: GraphTrial
     why: Why

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from graphsearch.api import Baseline
 from graphtrial.contract import (
@@ -31,18 +31,31 @@ _KD_TEMPERATURE = 2.0
 """Of the KD baseline (spec 6)."""
 
 
-def merge_equal(named: Iterable[tuple[str, Graph]]) -> list[tuple[tuple[str, ...], Graph]]:
-    """Contenders whose graphs are equal become one entry with several names: it runs once."""
+def merge_equal(
+    named: Iterable[tuple[str, Graph]], alone: Collection[str] = ()
+) -> list[tuple[tuple[str, ...], Graph]]:
+    """Contenders whose graphs are equal become one entry with several names: it runs once.
+
+    Args:
+        named: Contenders by name.
+        alone: Names that are never merged, because other graphs start from their nodes as they are named.
+    """
     merged: dict[str, tuple[tuple[str, ...], Graph]] = {}
     for name, graph in named:
-        key = graph_digest(graph)
+        key = name if name in alone else graph_digest(graph)
         names, first = merged.get(key, ((), graph))
         merged[key] = ((*names, name), first)
     return list(merged.values())
 
 
 def baseline_graph(baseline: Baseline, found: Graph, score_of: ScoreOf) -> Graph:
-    """The graph of a known method with the models of ``found``, scored like it."""
+    """The graph of a known method with the models of ``found``, scored like it.
+
+    Raises:
+        ValidationError: If it would have more nodes or edges than a graph may; a manifest rules that out.
+    """
+    if score_of is ScoreOf.TARGET_NODE and found.node(found.target_name).kind is NodeKind.ENSEMBLE:
+        score_of = ScoreOf.ENSEMBLE
     match baseline:
         case Baseline.ALL_THROUGH:
             return _all_through(found)
@@ -82,7 +95,7 @@ def _distillation(found: Graph, score_of: ScoreOf) -> Graph:
 
 def _untrained(found: Graph, score_of: ScoreOf | None) -> list[Node]:
     """The networks of a graph, all to be trained from random weights; only the scored ones if a score is given."""
-    names = {node.name for node in found.nodes} if score_of is None else set(scored_nodes(found, score_of))
+    names = {node.name for node in found.nodes} if score_of is None else _scored(found, score_of)
     models = {node.name: node.model for node in found.nodes}
     return [
         Node(name=node.name, model=models[node.follows] if node.follows else node.model)
@@ -94,13 +107,26 @@ def _untrained(found: Graph, score_of: ScoreOf | None) -> list[Node]:
 def _graph(
     found: Graph, nodes: list[Node], edges: list[Edge], score_of: ScoreOf, members: list[Node] | None = None
 ) -> Graph:
+    ensemble = _ensemble(found)
+    if score_of is ScoreOf.ENSEMBLE and (ensemble or members):
+        ensemble = ensemble or Node(name="ensemble", kind=NodeKind.ENSEMBLE, members=(nodes[0].name,))
+        names = tuple(node.name for node in members) if members else ensemble.members
+        nodes = [*nodes, ensemble.model_copy(update={"members": names})]
+    target = found.target_name if any(node.name == found.target_name for node in nodes) else nodes[0].name
+    return Graph(nodes=tuple(nodes), edges=tuple(edges), target=target)
+
+
+def _scored(found: Graph, score_of: ScoreOf) -> set[str]:
+    ensemble = _ensemble(found)
+    if score_of is ScoreOf.ENSEMBLE and ensemble:
+        return set(ensemble.members)
+    return set(scored_nodes(found, score_of))
+
+
+def _ensemble(found: Graph) -> Node | None:
+    """The ensemble that is scored: the target if it is one, else the first."""
     ensembles = [node for node in found.nodes if node.kind is NodeKind.ENSEMBLE]
-    if score_of is ScoreOf.ENSEMBLE and (ensembles or members):
-        name = ensembles[0].name if ensembles else "ensemble"
-        chosen = tuple(node.name for node in members) if members else ensembles[0].members
-        average = {"average": ensembles[0].average} if ensembles else {}
-        nodes = [*nodes, Node(name=name, kind=NodeKind.ENSEMBLE, members=chosen, **average)]
-    return Graph(nodes=tuple(nodes), edges=tuple(edges), target=found.target_name)
+    return next((node for node in ensembles if node.name == found.target_name), next(iter(ensembles), None))
 
 
 def _label(node: Node) -> Edge:

@@ -7,14 +7,17 @@ any order, gives the same ledger. Work per fact does not grow with what is finis
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import Counter, defaultdict
 
-from graphsearch.api import Decision, GraphTrial, Outcome, SearchFacts
+from graphsearch.api import Attempt, AttemptEnd, Decision, GraphTrial, Outcome, SearchFacts
 from graphsearch.search.rungs import RungTable
 from graphtrial.contract import ExitCode, Purpose
 
-_LEFT_THE_POPULATION = (Outcome.FAILED, Outcome.DIVERGED)
+LEFT_THE_POPULATION = (Outcome.FAILED, Outcome.DIVERGED)
+"""Outcomes of trials whose scores no later decision counts."""
+
+_NEVER_RESUMED = (AttemptEnd.REFUSED, AttemptEnd.DIVERGED)
 
 
 def waiting_at(trial: GraphTrial) -> int | None:
@@ -22,7 +25,7 @@ def waiting_at(trial: GraphTrial) -> int | None:
     rungs, attempt = trial.status.rungs, trial.attempt
     if trial.is_ended or not rungs or rungs[-1].decision is not Decision.PAUSE:
         return None
-    if attempt is None or attempt.is_open or attempt.until != rungs[-1].evaluation:
+    if attempt is None or attempt.is_open or attempt.end in _NEVER_RESUMED or attempt.until != rungs[-1].evaluation:
         return None
     return rungs[-1].evaluation
 
@@ -34,22 +37,25 @@ class Ledger:
         self.search = search
         self.trials: dict[int, GraphTrial] = {}
         self.open: dict[int, GraphTrial] = {}
-        """Trials without an outcome, by index."""
-        self.running: set[int] = set()
-        """Those of them with an open attempt."""
-        self.rungs: defaultdict[int, RungTable] = defaultdict(RungTable)
+        """Trials without an outcome, by index: they run, wait at a rung or are idle."""
+        self.running: dict[int, Attempt] = {}
+        """Open attempts, by their trial's index."""
+        self.idle: dict[int, GraphTrial] = {}
+        """Open trials without an open attempt that do not wait at a rung."""
         self.paused: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
         """Promotion: (score, -index) of the trials that wait at each rung, sorted."""
+        self.rungs: defaultdict[int, RungTable] = defaultdict(RungTable)
         self.next_index = 0
         self.created: Counter[Purpose] = Counter()
         self.outcomes: Counter[tuple[Purpose, Outcome]] = Counter()
         self.published: dict[str, int] = {}
-        """Which trial publishes the weights under a key."""
+        """Which trial publishes the weights under a key; the newest, where an older one was cancelled."""
         self.seconds = 0.0
         """Device time of all ended attempts."""
         self.refused_data: int | None = None
         """The first trial whose trainer could not read the data."""
-        self.last_failed: int | None = None
+        self.last_failed: tuple[float, int] | None = None
+        """(time, index) of the latest failure."""
         self.best: tuple[float, int] | None = None
         """Highest (score, -index) of the Search trials that reached the last evaluation."""
 
@@ -60,17 +66,19 @@ class Ledger:
         if old is None:
             self._enter(trial)
         self._follow_rungs(old, trial)
-        self._follow_attempts(old, trial)
-        if trial.is_ended and not (old and old.is_ended):
+        self.seconds += trial.seconds - (old.seconds if old else 0.0)
+        if old is not None:
+            self._displace(old)
+        if not trial.is_ended:
+            self._place(trial)
+        elif old is None or not old.is_ended:
             self._leave(trial)
-        elif not trial.is_ended:
-            self.open[trial.index] = trial
 
     def _enter(self, trial: GraphTrial) -> None:
         self.next_index = max(self.next_index, trial.index + 1)
         self.created[trial.spec.purpose] += 1
         for key in trial.spec.publishes.values():
-            self.published[key] = trial.index
+            self.published[key] = max(trial.index, self.published.get(key, 0))
 
     def _follow_rungs(self, old: GraphTrial | None, new: GraphTrial) -> None:
         known = len(old.status.rungs) if old else 0
@@ -78,39 +86,37 @@ class Ledger:
             if rung.decision is not Decision.NONE:
                 self.rungs[rung.evaluation].add(rung.score, new.index)
 
-    def _follow_attempts(self, old: GraphTrial | None, new: GraphTrial) -> None:
-        if old:
-            self.seconds -= old.seconds
-            self._unpause(old)
-        self.seconds += new.seconds
-        attempt = new.attempt
+    def _place(self, trial: GraphTrial) -> None:
+        self.open[trial.index] = trial
+        attempt = trial.attempt
         if attempt and attempt.is_open:
-            self.running.add(new.index)
-        else:
-            self.running.discard(new.index)
-            self._pause(new)
-
-    def _pause(self, trial: GraphTrial) -> None:
-        if (rung := waiting_at(trial)) is not None:
+            self.running[trial.index] = attempt
+        elif (rung := waiting_at(trial)) is not None:
             insort(self.paused[rung], (trial.status.rungs[-1].score, -trial.index))
+        else:
+            self.idle[trial.index] = trial
 
-    def _unpause(self, trial: GraphTrial) -> None:
+    def _displace(self, trial: GraphTrial) -> None:
+        self.open.pop(trial.index, None)
+        self.running.pop(trial.index, None)
+        self.idle.pop(trial.index, None)
         if (rung := waiting_at(trial)) is not None:
-            self.paused[rung].remove((trial.status.rungs[-1].score, -trial.index))
+            waiting = self.paused[rung]
+            del waiting[bisect_left(waiting, (trial.status.rungs[-1].score, -trial.index))]
 
     def _leave(self, trial: GraphTrial) -> None:
-        self.open.pop(trial.index, None)
         outcome, attempt = trial.status.outcome, trial.attempt
         assert outcome is not None
         if outcome is Outcome.FAILED:
-            self.last_failed = trial.index
-            if attempt and attempt.exit_code == ExitCode.BAD_DATA and self.refused_data is None:
-                self.refused_data = trial.index
+            failure = (trial.status.ended_at or 0.0, trial.index)
+            self.last_failed = max(failure, self.last_failed or failure)
+            if attempt and attempt.exit_code == ExitCode.BAD_DATA:
+                self.refused_data = min(trial.index, self.refused_data if self.refused_data is not None else trial.index)
         self.outcomes[trial.spec.purpose, outcome] += 1
-        if outcome in _LEFT_THE_POPULATION:
+        if outcome in LEFT_THE_POPULATION:
             for rung in trial.status.rungs:
                 self.rungs[rung.evaluation].remove(rung.score, trial.index)
         score = trial.status.score
         if outcome is Outcome.SUCCEEDED and trial.spec.purpose is Purpose.SEARCH and score is not None:
             entry = (score, -trial.index)
-            self.best = entry if self.best is None else max(self.best, entry)
+            self.best = max(entry, self.best or entry)

@@ -10,8 +10,9 @@ Decided against: reacting to events. An event that is lost, doubled or late chan
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
 from graphsearch.api import (
     AshaMode,
@@ -35,7 +36,6 @@ from graphsearch.search.actions import (
     Why,
 )
 from graphsearch.search.judging import is_judged, judge
-from graphsearch.search.ledger import waiting_at
 from graphsearch.search.settled import Settled
 from graphtrial.contract import ExitCode, Purpose
 
@@ -69,20 +69,18 @@ def drive(snapshot: Callable[[], Snapshot], carry_out: Callable[[Action], None])
 
 
 def _record_observed(snapshot: Snapshot) -> list[Action]:
-    changed: dict[int, GraphTrial] = {}
-    judge(snapshot, changed)
-    for index in sorted(snapshot.ledger.running):
-        trial = changed.get(index) or snapshot.ledger.trials[index]
-        attempt = trial.attempt
-        assert attempt is not None
+    changed = judge(snapshot)
+    for index, attempt in snapshot.ledger.running.items():
         seen = snapshot.observed.get((index, attempt.number))
-        if isinstance(seen, Running) and not attempt.identity:
+        if attempt.identity and isinstance(seen, Running):
+            continue
+        trial = changed.get(index) or snapshot.ledger.trials[index]
+        if isinstance(seen, Running):
             updated = attempt.model_copy(update={"identity": seen.identity, "started_at": seen.started_at})
             changed[index] = _with_attempt(trial, updated)
-        elif isinstance(seen, Ended) or (seen is None and attempt.identity):
-            ended = seen if isinstance(seen, Ended) else Ended(None)
-            changed[index] = _end_attempt(trial, attempt, ended, snapshot.now)
-    return [Record(trial) for trial in changed.values()]
+        elif seen is not None or attempt.identity:
+            changed[index] = _end_attempt(trial, attempt, seen or Ended(None), snapshot.now)
+    return [Record(changed[index]) for index in sorted(changed)]
 
 
 _ENDS: dict[int, AttemptEnd] = {
@@ -119,40 +117,68 @@ def _with_attempt(trial: GraphTrial, attempt: Attempt) -> GraphTrial:
 
 
 def _record_outcomes(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
-    actions: list[Action] = []
-    for index, trial in snapshot.ledger.open.items():
-        if index not in snapshot.ledger.running and (found := _outcome(snapshot, ending, trial)):
-            outcome, message = found
-            status = trial.status.model_copy(update={"outcome": outcome, "message": message, "ended_at": snapshot.now})
-            actions.append(Record(trial.model_copy(update={"status": status})))
-    return actions
+    idle = [(trial, _outcome(snapshot, ending, trial)) for _, trial in sorted(snapshot.ledger.idle.items())]
+    ended = [*idle, *_outcomes_of_waiting(snapshot, ending)]
+    return [Record(_with_outcome(trial, *found, snapshot.now)) for trial, found in ended if found]
+
+
+def _with_outcome(trial: GraphTrial, outcome: Outcome, message: str, now: float) -> GraphTrial:
+    status = trial.status.model_copy(update={"outcome": outcome, "message": message, "ended_at": now})
+    return trial.model_copy(update={"status": status})
 
 
 def _outcome(snapshot: Snapshot, ending: stages.Ending | None, trial: GraphTrial) -> tuple[Outcome, str] | None:
-    """How a trial without an open attempt has ended, with a message; None if it goes on."""
-    status = trial.status
+    """How an idle trial has ended, with a message; None if it goes on."""
+    status, attempt = trial.status, trial.attempt
     last = status.rungs[-1] if status.rungs else None
     if last and last.decision is Decision.STOP:
         if not math.isfinite(last.score):
             return Outcome.DIVERGED, f"score {last.score} at evaluation {last.evaluation}"
         return Outcome.STOPPED, f"rank {last.rank} of {last.of} at evaluation {last.evaluation}"
-    attempt = trial.attempt
-    if attempt is not None:
-        if attempt.end is AttemptEnd.DONE and last and last.decision is Decision.NONE:
-            return Outcome.SUCCEEDED, ""
-        if attempt.end is AttemptEnd.DIVERGED:
-            return Outcome.DIVERGED, attempt.message
-        if attempt.end is AttemptEnd.REFUSED:
-            return Outcome.FAILED, attempt.message
-        if _crashes(status) >= MAX_CRASHES:
-            return Outcome.FAILED, f"crashed {MAX_CRASHES} times: {attempt.message}"
+    if attempt is not None and (found := _outcome_of_attempts(trial, attempt)):
+        return found
     if failed := stages.failed_teacher(snapshot.ledger, trial):
         return Outcome.FAILED, f"its teacher {failed.name} failed: {failed.status.message}"
     if _is_given_up(snapshot, ending, trial):
         return Outcome.CANCELLED, ""
-    if _is_left_behind(snapshot, ending, trial):
-        return Outcome.STOPPED, "never promoted"
     return None
+
+
+def _outcome_of_attempts(trial: GraphTrial, attempt: Attempt) -> tuple[Outcome, str] | None:
+    """What the latest attempt's end makes of a trial; None if another attempt may follow."""
+    rungs = trial.status.rungs
+    if attempt.end is AttemptEnd.DONE and rungs and rungs[-1].decision is Decision.NONE:
+        return Outcome.SUCCEEDED, ""
+    if attempt.end is AttemptEnd.DIVERGED:
+        return Outcome.DIVERGED, attempt.message
+    if attempt.end is AttemptEnd.REFUSED:
+        return Outcome.FAILED, attempt.message
+    if _crashes(trial.status) >= MAX_CRASHES:
+        how = attempt.message or "its last evaluation was never reported"
+        return Outcome.FAILED, f"crashed {MAX_CRASHES} times: {how}"
+    return None
+
+
+def _outcomes_of_waiting(
+    snapshot: Snapshot, ending: stages.Ending | None
+) -> list[tuple[GraphTrial, tuple[Outcome, str]]]:
+    """Promotion: trials that wait at a rung are given up together, or left behind together."""
+    if ending is not None or stages.is_finishing(snapshot.settled):
+        outcome = (Outcome.CANCELLED, "")
+    elif _nobody_rises(snapshot, ending):
+        outcome = (Outcome.STOPPED, "never promoted")
+    else:
+        return []
+    waiting = sorted(-minus for entries in snapshot.ledger.paused.values() for _, minus in entries)
+    return [(snapshot.ledger.trials[index], outcome) for index in waiting]
+
+
+def _nobody_rises(snapshot: Snapshot, ending: stages.Ending | None) -> bool:
+    """Promotion: nothing runs or will, so nobody's rank changes any more."""
+    ledger = snapshot.ledger
+    if ledger.running or ledger.idle or stages.is_paused(snapshot.settled):
+        return False
+    return not stages.wants_more(snapshot.settled, ledger, ending) and not any(_promotable(snapshot))
 
 
 def _crashes(status: GraphTrialStatus) -> int:
@@ -174,68 +200,63 @@ def _is_given_up(snapshot: Snapshot, ending: stages.Ending | None, trial: GraphT
     return trial.spec.purpose is Purpose.SEARCH and stages.is_finishing(snapshot.settled)
 
 
-def _is_left_behind(snapshot: Snapshot, ending: stages.Ending | None, trial: GraphTrial) -> bool:
-    """Promotion: nothing runs or will, so nobody's rank changes any more."""
-    if snapshot.ledger.running or stages.wants_more(snapshot.settled, snapshot.ledger, ending):
-        return False
-    if waiting_at(trial) is None or _ready(snapshot):
-        return False
-    return next(iter(_promotable(snapshot)), None) is None
-
-
 def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
     settled, ledger, now = snapshot.settled, snapshot.ledger, snapshot.now
     if ending is not None:
-        return [] if ledger.open else [RecordSearch(stages.end(ledger, *ending, now))]
+        return [] if ledger.open else [RecordSearch(stages.end(settled, ledger, *ending, now))]
     if stages.is_paused(settled):
         return []
     if missing := stages.missing_teachers(settled, ledger):
         return [Record(trial) for trial in missing]
     if created := stages.next_stage(settled, ledger, now):
         return [Record(item) if isinstance(item, GraphTrial) else RecordSearch(item) for item in created]
-    free = settled.spec.budget.parallel_trials - len(ledger.running)
-    if free > len(_ready(snapshot)) and stages.wants_more(settled, ledger, ending) and not any(_promotable(snapshot)):
+    if stages.wants_more(settled, ledger, ending) and _has_room(snapshot):
         return [Record(stages.search_trial(settled, ledger.next_index))]
     return []
 
 
+def _has_room(snapshot: Snapshot) -> bool:
+    """Whether a slot stays free after everything that can start; a few trials may wait for their teachers."""
+    parallel = snapshot.settled.spec.budget.parallel_trials
+    free = parallel - len(snapshot.ledger.running) - len(_ready(snapshot))
+    return free > 0 and len(snapshot.ledger.idle) < parallel and not any(_promotable(snapshot))
+
+
 def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
-    ledger = snapshot.ledger
+    settled, ledger = snapshot.settled, snapshot.ledger
     stops = _stops(snapshot, ending)
     stopping = {action.trial.index for action in stops}
-    starts: list[Action] = []
-    for index in sorted(ledger.running - stopping):
-        attempt = ledger.trials[index].attempt
-        if attempt and not attempt.identity and (index, attempt.number) not in snapshot.observed:
-            starts.append(Start(ledger.trials[index]))
-    free = snapshot.settled.spec.budget.parallel_trials - len(ledger.running)
-    if free > 0 and not stages.is_paused(snapshot.settled):
-        starts += [Record(trial) for trial in [*_promotable(snapshot), *_ready(snapshot)][:free]]
+    starts: list[Action] = [
+        Start(ledger.trials[index])
+        for index, attempt in sorted(ledger.running.items())
+        if index not in stopping and not attempt.identity and (index, attempt.number) not in snapshot.observed
+    ]
+    free = settled.spec.budget.parallel_trials - len(ledger.running)
+    if free > 0 and not stages.is_paused(settled):
+        waiting = itertools.islice(itertools.chain(_promotable(snapshot), _ready(snapshot)), free)
+        starts += [Record(_next_attempt(settled, trial)) for trial in waiting]
     return [*stops, *starts]
 
 
 def _stops(snapshot: Snapshot, ending: stages.Ending | None) -> list[Stop]:
+    settled, ledger = snapshot.settled, snapshot.ledger
     stops: list[Stop] = []
     kept: list[GraphTrial] = []
-    for index in sorted(snapshot.ledger.running):
-        trial = snapshot.ledger.trials[index]
+    for index in sorted(ledger.running):
+        trial = ledger.trials[index]
         rungs = trial.status.rungs
         if rungs and rungs[-1].decision is Decision.STOP:
             stops.append(Stop(trial, Why.RUNG))
-        elif stages.is_paused(snapshot.settled) or _is_given_up(snapshot, ending, trial):
+        elif stages.is_paused(settled) or _is_given_up(snapshot, ending, trial):
             stops.append(Stop(trial, Why.UNWANTED))
         else:
             kept.append(trial)
-    surplus = len(kept) - snapshot.settled.spec.budget.parallel_trials
+    surplus = len(kept) - settled.spec.budget.parallel_trials
     if surplus > 0:
-        unfinished = [trial for trial in kept if not _is_done(snapshot.settled, trial)]
+        unfinished = [trial for trial in kept if _progress(trial) < settled.evaluations]
         least = sorted(unfinished, key=lambda trial: (_progress(trial), -trial.index))
         stops += [Stop(trial, Why.PARALLELISM) for trial in least[:surplus]]
     return stops
-
-
-def _is_done(settled: Settled, trial: GraphTrial) -> bool:
-    return _progress(trial) == settled.evaluations
 
 
 def _progress(trial: GraphTrial) -> int:
@@ -243,25 +264,19 @@ def _progress(trial: GraphTrial) -> int:
 
 
 def _ready(snapshot: Snapshot) -> list[GraphTrial]:
-    """Trials that could start now, with their next attempt intended: teachers first, then by index."""
-    ready = [
-        _next_attempt(snapshot.settled, trial)
-        for index, trial in snapshot.ledger.open.items()
-        if index not in snapshot.ledger.running
-        and waiting_at(trial) is None
-        and stages.has_teachers(snapshot.ledger, trial)
-    ]
+    """Idle trials whose teachers are there: teachers first, then by index."""
+    ready = [trial for trial in snapshot.ledger.idle.values() if stages.has_teachers(snapshot.ledger, trial)]
     return sorted(ready, key=lambda trial: (trial.spec.purpose is not Purpose.PRETRAIN, trial.index))
 
 
-def _promotable(snapshot: Snapshot) -> Iterable[GraphTrial]:
-    """The best waiting trial of each rung, highest rung first, if it is among the best n // eta."""
+def _promotable(snapshot: Snapshot) -> Iterator[GraphTrial]:
+    """Waiting trials among the best n // eta of their rung: highest rung first, then the best."""
     ledger, eta = snapshot.ledger, snapshot.settled.asha.reduction_factor
     for rung in sorted(ledger.paused, reverse=True):
         for score, minus in reversed(ledger.paused[rung]):
             if not ledger.rungs[rung].is_promotable(score, -minus, eta):
                 break
-            yield _next_attempt(snapshot.settled, ledger.trials[-minus])
+            yield ledger.trials[-minus]
 
 
 def _next_attempt(settled: Settled, trial: GraphTrial) -> GraphTrial:

@@ -32,6 +32,9 @@ from graphtrial.contract import ExitCode
 _TICK = 1e-6
 """Between two looks at one moment: the clock rises strictly."""
 
+_NOBODY = -1
+"""The index of an event that only makes the planner look again."""
+
 Curve = Callable[[GraphTrial, int], float]
 """(trial, evaluation) -> score."""
 Duration = Callable[[GraphTrial], float]
@@ -92,6 +95,9 @@ class Simulation:
         """Play the next event: a trial reaches an evaluation, or its attempt ends."""
         event = heapq.heappop(self._events)
         self.now = max(self.now, event.time)
+        if event.index == _NOBODY:
+            self.look()
+            return
         key = (event.index, event.attempt)
         running = self._observed.get(key)
         if not isinstance(running, Running):
@@ -140,10 +146,7 @@ class Simulation:
             case Stop(trial, _):
                 attempt = trial.attempt
                 assert attempt is not None
-                running = self._observed.get((trial.index, attempt.number))
-                if isinstance(running, Running):
-                    self._end((trial.index, attempt.number), running, ExitCode.STOPPED)
-                    self._wake()
+                self._stop((trial.index, attempt.number))
 
     def _start(self, trial: GraphTrial) -> None:
         attempt = trial.attempt
@@ -151,6 +154,14 @@ class Simulation:
         self._observed[trial.index, attempt.number] = Running(f"{trial.name}-a{attempt.number}", self.now)
         passed = trial.status.rungs[-1].evaluation if trial.status.rungs else 0
         self._schedule(trial, attempt.number, passed + 1)
+
+    def _stop(self, key: tuple[int, int]) -> None:
+        running = self._observed.get(key)
+        if running is None:
+            self._observed[key] = Ended(None, message="never started")
+        elif isinstance(running, Running):
+            self._end(key, running, ExitCode.STOPPED)
+        self._wake()
 
     def _schedule(self, trial: GraphTrial, attempt: int, evaluation: int) -> None:
         """Skip to the next evaluation at which anything can happen: the others are neither reported nor faulty."""
@@ -169,4 +180,4 @@ class Simulation:
 
     def _wake(self) -> None:
         self._order += 1
-        heapq.heappush(self._events, _Event(self.now, self._order, -1, 0, 0))
+        heapq.heappush(self._events, _Event(self.now, self._order, _NOBODY, 0, 0))

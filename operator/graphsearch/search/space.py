@@ -6,10 +6,13 @@ changes no graph. One that cannot be scored is drawn again from (seed, index, tr
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
+
+from pydantic import ValidationError
 
 from graphsearch.api import AuxiliaryKind, EdgeKind, EdgeRule, Space
 from graphtrial.contract import (
@@ -31,6 +34,7 @@ from graphtrial.contract import (
 
 _TRIES = 1000
 _T = TypeVar("_T")
+_Possible = tuple[str, str, EdgeRule]
 
 
 class EmptySpaceError(Exception):
@@ -43,15 +47,26 @@ def draw(space: Space, score_of: ScoreOf, seed: int, index: int) -> Graph:
     Raises:
         EmptySpaceError: If a thousand draws gave none whose scored node learns.
     """
+    edges = tuple(possible_edges(space))
     for attempt in range(_TRIES):
-        drawn = settle_isolated(
-            _Draw(space, random.Random(derive(seed, "graph", index, attempt))).graph(), space.isolated_nodes
-        )
-        if drawn is not None and not score_violations(drawn, score_of):
+        generator = random.Random(derive(seed, "graph", index, attempt))
+        if (drawn := _drawn(space, edges, generator)) is not None and not score_violations(drawn, score_of):
             return drawn
     raise EmptySpaceError(
-        f"spec.space: none of {_TRIES} drawn graphs has a scored node that learns; allow gates other than Cutoff into it"
+        f"spec.space: none of {_TRIES} drawn graphs has a scored node that learns; "
+        "allow gates other than Cutoff on an edge into it"
     )
+
+
+def _drawn(space: Space, edges: Sequence[_Possible], generator: random.Random) -> Graph | None:
+    """One draw, with its isolated nodes settled; None where the rules of graphs or of the space forbid it."""
+    try:
+        settled = settle_isolated(_Draw(space, edges, generator).graph(), space.isolated_nodes)
+    except ValidationError:
+        return None
+    if settled is None or any(node.follows and settled.node(node.follows).weights for node in settled.nodes):
+        return None
+    return settled
 
 
 def rule_for(space: Space, source: str, destination: str) -> EdgeRule | None:
@@ -76,7 +91,7 @@ def losses_of(rule: EdgeRule, source: str) -> tuple[LossType, ...]:
     return rule.losses or (LossType.KL,)
 
 
-def possible_edges(space: Space) -> Iterator[tuple[str, str, EdgeRule]]:
+def possible_edges(space: Space) -> Iterator[_Possible]:
     """(source, destination, rule) of every edge of the space: label edges, then the others by source."""
     names = [str(number) for number in range(1, space.nodes + 1)]
     for source in (LABEL, *names):
@@ -96,28 +111,45 @@ def distinct_size(space: Space) -> int | None:
 
 
 def _size(space: Space, *, distinct: bool) -> int | None:
-    size: int = len(space.target_models) * (len(space.auxiliary_models) * len(space.auxiliary_kinds)) ** (
-        space.nodes - 1
+    edges = tuple(possible_edges(space))
+    if any(GateType.SINE in rule.gates for _, _, rule in edges):
+        return None
+    return sum(
+        _ways_of_nodes(space, kinds)
+        * math.prod(
+            _ways_of_edge(source, rule, distinct=distinct)
+            for source, destination, rule in edges
+            if kinds[int(destination) - 1] is AuxiliaryKind.TRAINED
+        )
+        for kinds in itertools.product((AuxiliaryKind.TRAINED,), *[set(space.auxiliary_kinds)] * (space.nodes - 1))
     )
-    for source, _, rule in possible_edges(space):
-        gates = set(rule.gates)
-        if GateType.SINE in gates:
-            return None
-        if distinct and source == LABEL and GateType.CORRECT in gates:
-            gates = (gates - {GateType.CORRECT}) | {GateType.THROUGH}
-        losses = len(losses_of(rule, source))
-        if distinct and GateType.CUTOFF in gates:
-            size *= losses * (len(gates) - 1) + 1
-        else:
-            size *= losses * len(gates)
-    return size
+
+
+def _ways_of_nodes(space: Space, kinds: Sequence[AuxiliaryKind]) -> int:
+    """An EMA node follows any trained node before it."""
+    return len(space.target_models) * math.prod(
+        len(space.auxiliary_models)
+        if kind is AuxiliaryKind.TRAINED
+        else sum(before is AuxiliaryKind.TRAINED for before in kinds[:position])
+        for position, kind in enumerate(kinds[1:], start=1)
+    )
+
+
+def _ways_of_edge(source: str, rule: EdgeRule, *, distinct: bool) -> int:
+    gates, losses = set(rule.gates), len(losses_of(rule, source))
+    if distinct and source == LABEL and GateType.CORRECT in gates:
+        gates = (gates - {GateType.CORRECT}) | {GateType.THROUGH}
+    if distinct and GateType.CUTOFF in gates:
+        return losses * (len(gates) - 1) + 1
+    return losses * len(gates)
 
 
 class _Draw:
     """One draw; ``random()`` is the only call on the generator, whose other methods change between Pythons."""
 
-    def __init__(self, space: Space, generator: random.Random) -> None:
+    def __init__(self, space: Space, possible: Sequence[_Possible], generator: random.Random) -> None:
         self.space = space
+        self.possible = possible
         self.generator = generator
 
     def graph(self) -> Graph:
@@ -125,7 +157,7 @@ class _Draw:
         averaged = {node.name for node in nodes if node.kind is NodeKind.EMA}
         edges = [
             self._edge(source, destination, rule)
-            for source, destination, rule in possible_edges(self.space)
+            for source, destination, rule in self.possible
             if destination not in averaged
         ]
         return Graph(nodes=tuple(nodes), edges=tuple(edges), target="1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphsearch.api import AshaMode, GraphTrial, SearchFacts
+from graphsearch.api import GraphTrial, SearchFacts
 from graphsearch.search.settled import Settled
 from graphtrial.contract import Checkpoint, Device, Objective, Purpose, ScoreOf, Split, TrialSpec
 
@@ -41,7 +41,7 @@ def trial_spec(settled: Settled, facts: SearchFacts, trial: GraphTrial, place: P
         split=trial.spec.split,
         training=settled.training,
         rungs=settled.rungs if trial.spec.purpose is Purpose.SEARCH else (),
-        stop_after=attempt.until if settled.asha.mode is AshaMode.PROMOTION else None,
+        stop_after=attempt.until,
         seed=trial.spec.seed,
         threads=place.threads,
         device=place.device,

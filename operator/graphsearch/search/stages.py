@@ -6,19 +6,18 @@ A stage is read off the facts; none is stored. Small pure functions, each one qu
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 
 from graphsearch.api import DesiredState, GraphTrial, GraphTrialSpec, Outcome, Reason, SearchFacts
 from graphsearch.search.contenders import FOUND, baseline_graph, merge_equal
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled
 from graphsearch.search.space import draw
-from graphsearch.search.teachers import pretrain_spec, published_keys, teacher_keys
-from graphtrial.contract import Graph, Purpose, ScoreOf, Split, derive, graph_digest
+from graphsearch.search.teachers import pretrain_spec, published_keys, started_graphs, teacher_keys
+from graphtrial.contract import Graph, Purpose, ScoreOf, Split, derive, graph_digest, scored_nodes
 
 Ending = tuple[Reason, str]
 """Why a search ends, with a message."""
-
-_UNUSABLE = (Outcome.FAILED, Outcome.DIVERGED, Outcome.CANCELLED)
 
 
 def seed_of(seed: int, *stream: str | int) -> int:
@@ -46,7 +45,7 @@ def ending(settled: Settled, ledger: Ledger, now: float) -> Ending | None:
         return Reason.BAD_DATA, trial.attempt.message if trial.attempt else ""
     failed = sum(count for (_, outcome), count in ledger.outcomes.items() if outcome is Outcome.FAILED)
     if failed > budget.max_failed_trials:
-        message = ledger.trials[ledger.last_failed].status.message if ledger.last_failed is not None else ""
+        message = ledger.trials[ledger.last_failed[1]].status.message if ledger.last_failed else ""
         limit = budget.max_failed_trials
         return Reason.TOO_MANY_FAILED_TRIALS, f"{failed} trials failed (maxFailedTrials: {limit}); the last: {message}"
     if budget.deadline_seconds is not None and now - ledger.search.started_at >= budget.deadline_seconds:
@@ -58,8 +57,8 @@ def ending(settled: Settled, ledger: Ledger, now: float) -> Ending | None:
 
 def device_seconds(ledger: Ledger, now: float) -> float:
     """Device time of ended attempts and, so far, of running ones."""
-    running = (ledger.trials[index].attempt for index in ledger.running)
-    return ledger.seconds + sum(now - a.started_at for a in running if a and a.started_at is not None)
+    running = (attempt.started_at for attempt in ledger.running.values())
+    return ledger.seconds + sum(now - started_at for started_at in running if started_at is not None)
 
 
 def wants_more(settled: Settled, ledger: Ledger, ending: Ending | None) -> bool:
@@ -88,13 +87,14 @@ def search_trial(settled: Settled, index: int) -> GraphTrial:
 
 
 def missing_teachers(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
-    """Pretrain trials to create for teachers that an open trial waits for."""
+    """Pretrain trials to create for teachers that an idle trial waits for."""
     missing: dict[str, GraphTrial] = {}
-    for trial in ledger.open.values():
+    for _, trial in sorted(ledger.idle.items()):
         for node, key in trial.spec.teachers.items():
             publisher = ledger.published.get(key)
             known = publisher is not None and ledger.trials[publisher].status.outcome is not Outcome.CANCELLED
-            if known or key in missing or trial.spec.graph.node(node).weights is None:
+            weights = trial.spec.graph.node(node).weights
+            if known or key in missing or weights is None or weights.pretrained is None:
                 continue
             index = ledger.next_index + len(missing)
             missing[key] = _trial(settled, pretrain_spec(settled, trial.spec, node, key, index))
@@ -108,18 +108,21 @@ def has_teachers(ledger: Ledger, trial: GraphTrial) -> bool:
 
 
 def failed_teacher(ledger: Ledger, trial: GraphTrial) -> GraphTrial | None:
-    """The publisher of weights that will never be there, if there is one."""
+    """The publisher of weights that will never be there, if there is one; a cancelled Pretrain trial is made anew."""
     for key in trial.spec.teachers.values():
-        publisher = ledger.published.get(key)
-        if publisher is not None and ledger.trials[publisher].status.outcome in _UNUSABLE[:2]:
-            return ledger.trials[publisher]
+        publisher = ledger.trials.get(ledger.published.get(key, -1))
+        if publisher is None:
+            continue
+        outcome, pretrains = publisher.status.outcome, publisher.spec.purpose is Purpose.PRETRAIN
+        if outcome in (Outcome.FAILED, Outcome.DIVERGED) or (outcome is Outcome.CANCELLED and not pretrains):
+            return publisher
     return None
 
 
 def is_awaited(ledger: Ledger, trial: GraphTrial) -> bool:
-    """Whether an open trial waits for the weights that this one publishes."""
+    """Whether an idle trial waits for the weights that this one publishes."""
     keys = set(trial.spec.publishes.values())
-    return any(keys & set(other.spec.teachers.values()) for other in ledger.open.values())
+    return any(not keys.isdisjoint(other.spec.teachers.values()) for other in ledger.idle.values())
 
 
 def next_stage(settled: Settled, ledger: Ledger, now: float) -> list[GraphTrial | SearchFacts]:
@@ -128,32 +131,32 @@ def next_stage(settled: Settled, ledger: Ledger, now: float) -> list[GraphTrial 
         return []
     comparison = settled.spec.comparison
     if settled.spec.space is None:
-        return list(_comparison(settled, ledger)) or [_over(ledger, now)]
+        return list(_comparison(settled, ledger)) or [_over(settled, ledger, now)]
     if ledger.best is None:
         message = "no graph reached its last evaluation"
-        return [end(ledger, Reason.NO_TRIAL_COMPLETED, message, now)]
+        return [end(settled, ledger, Reason.NO_TRIAL_COMPLETED, message, now)]
     if ledger.search.winner is None:
         if comparison and (missing := _finalists(settled, ledger)):
             return list(missing)
         return [_choose(settled, ledger)]
-    return (list(_comparison(settled, ledger)) if comparison else []) or [_over(ledger, now)]
+    return (list(_comparison(settled, ledger)) if comparison else []) or [_over(settled, ledger, now)]
 
 
-def end(ledger: Ledger, reason: Reason, message: str, now: float) -> SearchFacts:
+def end(settled: Settled, ledger: Ledger, reason: Reason, message: str, now: float) -> SearchFacts:
     """The facts of a search that ends; the best trial so far is its winner if none was chosen."""
-    winner = ledger.search.winner
-    if winner is None and ledger.best is not None:
-        winner = -ledger.best[1]
-    return ledger.search.model_copy(update={"ended_at": now, "reason": reason, "message": message, "winner": winner})
+    facts = ledger.search
+    if facts.winner is None and ledger.best is not None:
+        facts = _with_winner(settled, ledger, -ledger.best[1])
+    return facts.model_copy(update={"ended_at": now, "reason": reason, "message": message})
 
 
-def _over(ledger: Ledger, now: float) -> SearchFacts:
+def _over(settled: Settled, ledger: Ledger, now: float) -> SearchFacts:
     compared = [trial for trial in ledger.trials.values() if trial.spec.purpose is Purpose.COMPARE]
     failed = [trial for trial in compared if trial.status.outcome is not Outcome.SUCCEEDED]
     if failed:
         message = f"{len(failed)} of {len(compared)} trials did not end well; first {failed[0].name}: "
-        return end(ledger, Reason.COMPARISON_FAILED, message + failed[0].status.message, now)
-    return end(ledger, Reason.COMPLETED, "", now)
+        return end(settled, ledger, Reason.COMPARISON_FAILED, message + failed[0].status.message, now)
+    return end(settled, ledger, Reason.COMPLETED, "", now)
 
 
 def finalists(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
@@ -201,24 +204,33 @@ def mean_scores(ledger: Ledger) -> dict[int, float]:
 
 
 def _choose(settled: Settled, ledger: Ledger) -> SearchFacts:
+    """The finalist with the highest mean; one that diverged under some seed comes after those that did not."""
+    assert ledger.best is not None
     means = mean_scores(ledger)
-    best = finalists(settled, ledger)[0].index
-    winner = min(means, key=lambda index: (-means[index], index)) if means else best
-    node = ""
-    if settled.spec.objective.score_of is ScoreOf.BEST_NODE:
-        node = _best_node(ledger, winner)
+    diverged = Counter(
+        trial.spec.origin
+        for trial in ledger.trials.values()
+        if trial.spec.purpose is Purpose.FINALIST and trial.status.outcome is Outcome.DIVERGED
+    )
+    winner = min(means, key=lambda index: (diverged[index], -means[index], index), default=-ledger.best[1])
+    return _with_winner(settled, ledger, winner)
+
+
+def _with_winner(settled: Settled, ledger: Ledger, winner: int) -> SearchFacts:
+    node = _best_node(ledger, winner) if settled.spec.objective.score_of is ScoreOf.BEST_NODE else ""
     return ledger.search.model_copy(update={"winner": winner, "winner_node": node})
 
 
 def _best_node(ledger: Ledger, winner: int) -> str:
+    """The node with the highest mean over the winner's repeats; the target where no node was scored."""
     runs = [t for t in _succeeded(ledger, Purpose.FINALIST) if t.spec.origin == winner] or [ledger.trials[winner]]
     graph = ledger.trials[winner].spec.graph
     means = {
-        node.name: statistics.fmean(run.status.nodes[node.name] for run in runs)
-        for node in graph.nodes
-        if node.weights is None and all(node.name in run.status.nodes for run in runs)
+        name: statistics.fmean(run.status.nodes[name] for run in runs)
+        for name in scored_nodes(graph, ScoreOf.BEST_NODE)
+        if all(name in run.status.nodes for run in runs)
     }
-    return max(means, key=lambda name: means[name])
+    return max(means, key=lambda name: means[name], default=graph.target_name)
 
 
 def _comparison(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
@@ -260,7 +272,7 @@ def _contenders(settled: Settled, ledger: Ledger) -> list[tuple[tuple[str, ...],
             score_of = ScoreOf.TARGET_NODE
         listed = [(FOUND, graph)]
     known = [(baseline.value, baseline_graph(baseline, listed[-1][1], score_of)) for baseline in baselines]
-    return merge_equal([*listed, *known])
+    return merge_equal([*listed, *known], alone=started_graphs(settled))
 
 
 def _winner(ledger: Ledger) -> int:

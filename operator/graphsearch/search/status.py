@@ -1,4 +1,4 @@
-"""A search in numbers, for whoever shows it: counters, rungs, best trial, cost. It grows with the rungs, not the trials."""
+"""A search in numbers, for whoever shows it: counters, rungs, best trial, cost. It grows with rungs, not trials."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ that saw validation images can never be taken for one that did not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from graphsearch.api import GraphTrialSpec
@@ -20,7 +21,6 @@ from graphtrial.contract import (
     NodeOfGraph,
     Purpose,
     Split,
-    canonical_graph,
     derive,
     digest,
 )
@@ -40,13 +40,21 @@ def teacher_keys(settled: Settled, graph: Graph, split: Split, seed: int) -> dic
 
 def published_keys(settled: Settled, graph: Graph, split: Split, seed: int) -> dict[str, str]:
     """The key of each node whose final weights start another graph of the list."""
-    starts = {
-        node.weights.node.node: node.weights.node
-        for other in settled.spec.graphs
-        for node in other.nodes
-        if node.weights and node.weights.node and node.weights.node.graph == graph.name
+    return {
+        start.node: _stage_key(settled, start, split, seed) for start in _starts(settled) if start.graph == graph.name
     }
-    return {name: _stage_key(settled, start, split, seed) for name, start in starts.items() if graph.name}
+
+
+def started_graphs(settled: Settled) -> frozenset[str]:
+    """Names of the graphs of the list that others start from."""
+    return frozenset(start.graph for start in _starts(settled))
+
+
+def _starts(settled: Settled) -> Iterator[NodeOfGraph]:
+    for graph in settled.spec.graphs:
+        for node in graph.nodes:
+            if node.weights and node.weights.node:
+                yield node.weights.node
 
 
 def pretrain_spec(settled: Settled, waiting: GraphTrialSpec, node: str, key: str, index: int) -> GraphTrialSpec:
@@ -72,8 +80,10 @@ def _pretrained_key(settled: Settled, model: str, split: Split, seed: int, copy:
 
 
 def _stage_key(settled: Settled, start: NodeOfGraph, split: Split, seed: int) -> str:
+    """Of one node of a graph as it is written (names matter), and of all that this graph itself starts from."""
     graph = next(graph for graph in settled.spec.graphs if graph.name == start.graph)
-    return digest({"graph": canonical_graph(graph), "node": start.node, "seed": seed} | _basis(settled, split))
+    parts = {"graph": graph.to_json(), "node": start.node, "teachers": teacher_keys(settled, graph, split, seed)}
+    return digest(parts | {"seed": seed} | _basis(settled, split))
 
 
 def _basis(settled: Settled, split: Split) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Mapping
 
-import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,6 +26,7 @@ from graphtrial.contract import (
     Pretrained,
     Weights,
 )
+from graphtrial.models import build
 from graphtrial.training.step import GraphLosses, GraphStep
 
 CLASSES, SAMPLES, TOTAL_STEPS = 4, 5, 40
@@ -212,7 +212,6 @@ def test_float32_parameter_gradients_are_those_of_the_formulas(graph, update, se
 
 def test_a_real_network_agrees_with_the_formulas_in_float64():
     """A ResNet8 teaching and taught, with a frozen third, agrees as the small networks do."""
-    models = pytest.importorskip("graphtrial.models", reason="graphtrial.models is not built yet")
     transfer = Loss(type=LossType.KL, temperature=2.0)
     label = Loss(type=LossType.CROSS_ENTROPY)
     graph = Graph(
@@ -226,7 +225,7 @@ def test_a_real_network_agrees_with_the_formulas_in_float64():
         ),
     )
     torch.manual_seed(0)
-    networks = {name: models.build("resnet8", classes=CLASSES, channels=3).double() for name in "abc"}
+    networks = {name: build("resnet8", classes=CLASSES, channels=3).double() for name in "abc"}
     images, labels = batch(0, channels=3, side=32)
     plain = copy.deepcopy(networks)
     losses, gradients = run_step(graph, networks, images, labels, 7)

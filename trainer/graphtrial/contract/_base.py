@@ -6,6 +6,7 @@ Decided against: dataclasses with hand-written checks. Pydantic gives field loca
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -30,7 +31,9 @@ class Model(BaseModel):
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object without defaults: a field added later does not change what was written before."""
-        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        # model_dump(mode="json") would leave NaN and infinity as floats, which JSON cannot hold.
+        fields: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True, exclude_defaults=True))
+        return fields
 
 
 class Violation(NamedTuple):

@@ -1,11 +1,14 @@
 """When two graphs are the same: a canonical form and its digest.
 
 Two graphs are equal if one becomes the other by renaming auxiliary nodes, reordering nodes and edges, dropping
-cut edges and writing Correct on a label edge as Through (spec 3: the one-hot source is always right). The
-target keeps its place. The form is the least one over all renamings, found by individualisation and refinement
-(McKay): nodes are coloured by what they are and whom they are joined to until colours no longer split; where
-some still agree one is singled out, each in turn, except those that an automorphism already found maps onto one
-another.
+cut edges and writing Correct or Threshold on a label edge as Through (spec 3: the one-hot source is always right
+and always sure). The target keeps its place, and the copy number of a teacher counts.
+
+The form is the least one over all renamings, found by individualisation and refinement (McKay): nodes are coloured
+by what they are and whom they are joined to until colours no longer split; where some still agree one is singled
+out, each in turn, except those that an automorphism already found maps onto one another. Every leaf of that search
+is kept, so that any two equal ones give an automorphism: disjoint cycles of mixed lengths would otherwise hide
+most of them.
 
 Decided against: networkx, whose Weisfeiler-Lehman hash is equal for some unequal graphs.
 """
@@ -21,6 +24,8 @@ from graphtrial.contract.graph import Graph
 from graphtrial.contract.parts import LABEL, Edge, Gate, GateType
 
 _Colours = tuple[int, ...]
+_Arcs = tuple[tuple[int, int, str], ...]
+_Kind = tuple[bool, str, tuple[str, ...]]
 
 
 def canonical_json(value: Mapping[str, Any]) -> str:
@@ -45,13 +50,13 @@ def canonical_graph(graph: Graph) -> dict[str, Any]:
 
 def _edge_label(edge: Edge) -> str:
     gate = edge.gate
-    if edge.is_label and gate.type is GateType.CORRECT:
+    if edge.is_label and gate.type in (GateType.CORRECT, GateType.THRESHOLD):
         gate = Gate(type=GateType.THROUGH)
     return canonical_json({"loss": edge.loss.to_json(), "gate": gate.to_json()})
 
 
 class _Canon:
-    """One canonicalisation: the graph as labelled arcs over node positions, and the best form so far."""
+    """One canonicalisation: the graph as labelled arcs over node positions, and the leaves found so far."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -59,16 +64,16 @@ class _Canon:
         self.arcs: list[dict[int, str]] = [{} for _ in graph.nodes]
         self.kinds = [self._kind(index) for index in range(len(graph.nodes))]
         self._join()
-        self.best: tuple[tuple[Any, ...], _Colours] | None = None
-        self.orbits: list[_Colours] = []
+        self.leaves: dict[_Arcs, _Colours] = {}
+        self.automorphisms: list[_Colours] = []
 
-    def _kind(self, index: int) -> str:
+    def _kind(self, index: int) -> _Kind:
         node = self.graph.nodes[index]
         fields = node.to_json()
         for reference in ("name", "follows", "members"):
             fields.pop(reference, None)
         labels = sorted(_edge_label(e) for e in self.graph.live_edges() if e.is_label and e.destination == node.name)
-        return canonical_json({"node": fields, "labels": labels, "target": node.name == self.graph.target_name})
+        return (node.name != self.graph.target_name, canonical_json(fields), tuple(labels))
 
     def _join(self) -> None:
         joins: dict[tuple[int, int], list[str]] = {}
@@ -86,14 +91,9 @@ class _Canon:
             self.arcs[source][destination] = "|".join(sorted(labels))
 
     def form(self) -> dict[str, Any]:
-        order = {kind: rank for rank, kind in enumerate(sorted(set(self.kinds), key=self._target_first))}
+        order = {kind: rank for rank, kind in enumerate(sorted(set(self.kinds)))}
         self._search(self._refine(tuple(order[kind] for kind in self.kinds)))
-        assert self.best is not None
-        return self._rename(self.best[1])
-
-    @staticmethod
-    def _target_first(kind: str) -> tuple[bool, str]:
-        return ('"target":false' in kind, kind)
+        return self._rename(self.leaves[min(self.leaves)])
 
     def _refine(self, colours: _Colours) -> _Colours:
         """Split colours by the coloured arcs in and out of each node until they no longer split."""
@@ -113,7 +113,10 @@ class _Canon:
             colours = refined
 
     def _search(self, colours: _Colours) -> bool:
-        """Visit the leaves below ``colours``; True if the first one was an automorphic image of the best."""
+        """Visit the leaves below ``colours``; True if the first was an automorphic image of an earlier leaf.
+
+        Then all below is an image of what was visited there, and the search goes back to where the two part.
+        """
         cell = self._first_open_cell(colours)
         if not cell:
             return self._leaf(colours)
@@ -138,7 +141,9 @@ class _Canon:
     def _equivalent(self, colours: _Colours, one: int, other: int) -> bool:
         """Whether an automorphism found so far keeps every colour and joins the two nodes."""
         joined = {one}
-        fitting = [image for image in self.orbits if all(colours[to] == colours[node] for node, to in enumerate(image))]
+        fitting = [
+            image for image in self.automorphisms if all(colours[to] == colours[node] for node, to in enumerate(image))
+        ]
         frontier = [one]
         while frontier:
             node = frontier.pop()
@@ -153,14 +158,12 @@ class _Canon:
         arcs = tuple(
             sorted((colours[s], colours[t], label) for s, out in enumerate(self.arcs) for t, label in out.items())
         )
-        if self.best is None or arcs < self.best[0]:
-            self.best = (arcs, colours)
+        if arcs not in self.leaves:
+            self.leaves[arcs] = colours
             return False
-        if arcs == self.best[0]:
-            back = {colour: node for node, colour in enumerate(self.best[1])}
-            self.orbits.append(tuple(back[colour] for colour in colours))
-            return True
-        return False
+        back = {colour: node for node, colour in enumerate(self.leaves[arcs])}
+        self.automorphisms.append(tuple(back[colour] for colour in colours))
+        return True
 
     def _rename(self, colours: _Colours) -> dict[str, Any]:
         rank = {colour: place for place, colour in enumerate(sorted(colours))}

@@ -22,7 +22,8 @@ class Graph(Model):
         ValidationError: With one problem per broken rule of ``graph_rules``, each at its own location.
     """
 
-    name: Annotated[str, Field(max_length=40)] = ""
+    name: Annotated[str, Field(max_length=40, pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)?$")] = ""
+    """What stages of the same list call it; may be left out where none does."""
     nodes: Annotated[tuple[Node, ...], Field(min_length=1, max_length=16)]
     edges: Annotated[tuple[Edge, ...], Field(max_length=64)] = ()
     target: str = ""

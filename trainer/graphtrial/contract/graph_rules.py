@@ -16,6 +16,7 @@ from graphtrial.contract.parts import (
     ATTENTION,
     LABEL,
     UNLABELLED,
+    Average,
     Gate,
     GateType,
     Loss,
@@ -52,7 +53,7 @@ _TEMPERED = frozenset({LossType.KL, LossType.TOGETHER, LossType.CONSISTENCY})
 
 def graph_violations(graph: Graph) -> list[Violation]:
     """Every broken rule of a graph on its own, whatever it is scored by."""
-    rules = (_names, _node_fields, _references, _edge_ends, _duplicates, _losses, _gates)
+    rules = (_names, _node_fields, _weights, _references, _edge_ends, _duplicates, _losses, _gates)
     return [violation for rule in rules for violation in rule(graph)]
 
 
@@ -67,12 +68,16 @@ def score_violations(graph: Graph, score_of: ScoreOf) -> list[Violation]:
             return [
                 Violation(
                     ("edges",),
-                    f"the scored node {target!r} learns nothing: give it an incoming edge whose gate is not Cutoff",
+                    f"the scored node {target!r} learns nothing: give it an incoming edge that is not Cutoff",
                 )
             ]
         return []
-    if not any(_learns(graph, node.name) for node in graph.nodes):
-        return [Violation(("edges",), "no scored node learns anything: give one an edge whose gate is not Cutoff")]
+    scored = scored_nodes(graph, score_of)
+    if not scored:
+        return [Violation(("nodes",), "only Trained and EMA nodes count as BestNode, and there is none; add one")]
+    if not any(_learns(graph, name) for name in scored):
+        message = f"none of the scored nodes ({_listed(scored)}) learns: give one an incoming edge that is not Cutoff"
+        return [Violation(("edges",), message)]
     return []
 
 
@@ -110,12 +115,14 @@ def settle_isolated(graph: Graph, isolated: IsolatedNodes) -> Graph | None:
     """Apply the rule of spec 1.1 to a drawn graph.
 
     A trained node whose incoming gates are all Cutoff becomes a frozen teacher with pretrained weights (copy 0,
-    1, ... per model), stays a random node, or makes the graph one to draw again.
+    1, ... per model), stays a random node, or makes the graph one to draw again. Nodes of other kinds stay as they
+    are, and so does a node that an EMA node follows: the average of a frozen teacher would be the teacher again.
 
     Returns:
         The graph with its frozen nodes, or None where it must be drawn again.
     """
     fed = {edge.destination for edge in graph.live_edges()}
+    followed = {node.follows for node in graph.nodes}
     copies: dict[str, int] = {}
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -124,9 +131,12 @@ def settle_isolated(graph: Graph, isolated: IsolatedNodes) -> Graph | None:
             continue
         if isolated is IsolatedNodes.REDRAW:
             return None
+        if node.name in followed:
+            nodes.append(node)
+            continue
         copy = copies.get(node.model, 0)
         copies[node.model] = copy + 1
-        weights = Weights(pretrained=Pretrained(copy=copy))
+        weights = Weights(pretrained=Pretrained(copy_number=copy))
         nodes.append(node.model_copy(update={"kind": NodeKind.FROZEN, "weights": weights}))
     return graph.model_copy(update={"nodes": tuple(nodes)})
 
@@ -164,16 +174,30 @@ def _node_fields(graph: Graph) -> Iterator[Violation]:
             yield Violation((*where, "model"), problem)
         if not networks and node.model:
             yield Violation((*where, "model"), f"an {node.kind} node has no model of its own; leave it out")
-        if not networks and node.weights is not None:
-            yield Violation((*where, "weights"), f"an {node.kind} node has no weights of its own; leave them out")
         if (node.kind is NodeKind.EMA) != bool(node.follows):
             yield Violation((*where, "follows"), "is for EMA nodes and required there: the node that it averages")
         if (node.kind is NodeKind.ENSEMBLE) != bool(node.members):
             yield Violation((*where, "members"), "is for Ensemble nodes and required there: the nodes that it averages")
+        if node.decay != 0.999 and node.kind is not NodeKind.EMA:
+            yield Violation((*where, "decay"), "is for EMA nodes; leave it out")
+        if node.average is not Average.LOGITS and node.kind is not NodeKind.ENSEMBLE:
+            yield Violation((*where, "average"), "is for Ensemble nodes; leave it out")
+
+
+def _weights(graph: Graph) -> Iterator[Violation]:
+    for position, node in enumerate(graph.nodes):
+        where = ("nodes", position, "weights")
+        networks = node.kind in (NodeKind.TRAINED, NodeKind.FROZEN)
         if node.kind is NodeKind.FROZEN and node.weights is None:
-            yield Violation((*where, "weights"), "a frozen node needs weights: pretrained, uri, torchvision or node")
-        if node.weights is not None and sum(value is not None for _, value in node.weights) != 1:
-            yield Violation((*where, "weights"), "give exactly one of pretrained, uri, torchvision, node")
+            yield Violation(where, "a frozen node needs weights: pretrained, uri, torchvision or node")
+        if node.weights is None:
+            continue
+        if not networks:
+            yield Violation(where, f"an {node.kind} node has no weights of its own; leave them out")
+        if sum(value is not None for _, value in node.weights) != 1:
+            yield Violation(where, "give exactly one of pretrained, uri, torchvision, node")
+        if node.weights.torchvision and networks and not node.model.startswith("torchvision:"):
+            yield Violation((*where, "torchvision"), f"are for models torchvision:NAME, and this is {node.model!r}")
 
 
 def _references(graph: Graph) -> Iterator[Violation]:

@@ -18,6 +18,7 @@ LABEL = "Label"
 """The source of a label edge: node 0, the one-hot ground truth (spec 1.1)."""
 
 Name = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$")]
+Reference = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class NodeKind(StrEnum):
@@ -95,12 +96,15 @@ class Loss(Model):
 
     type: LossType
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """Divides the logits of source and destination; the loss is multiplied by its square (2.5). KL, Together, Consistency."""
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Divides the logits of source and destination; the loss is multiplied by its square (2.5).
+
+    KL, Together, Consistency.
+    """
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """A constant factor (the analysis losses of spec 2.2 print some)."""
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """tau of (5.5), compared strictly. ThresholdedPseudoLabel."""
-    crops: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=8)] = ()
+    crops: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(max_length=8)] = ()
     """Sides of the square crops around the source map's maximum, in cells; empty: the whole map. Attention losses."""
     resize: Resize = Resize.NONE
     """For maps of unequal size. Attention losses."""
@@ -155,8 +159,10 @@ class Weights(Model):
     """Where a node's first weights come from; exactly one is given. No ``weights`` at all: random."""
 
     pretrained: Pretrained | None = None
-    uri: str | None = None
-    torchvision: str | None = None
+    uri: Reference | None = None
+    """An object of published weights: ``file://`` or ``s3://``."""
+    torchvision: Reference | None = None
+    """A name of the model's own weights there, such as ``IMAGENET1K_V1``; the model is ``torchvision:NAME``."""
     node: NodeOfGraph | None = None
 
 
@@ -166,7 +172,10 @@ class Node(Model):
     name: Name
     kind: NodeKind = NodeKind.TRAINED
     model: str = ""
-    """A name of the catalogue, ``torchvision:NAME``, ``timm:NAME`` or ``package.module:Name``. An EMA node takes its source's."""
+    """A name of the catalogue, ``torchvision:NAME``, ``timm:NAME`` or ``package.module:Name``.
+
+    An EMA node takes that of the node it follows.
+    """
     weights: Weights | None = None
     follows: str = ""
     """EMA: the node whose weights it averages (an edge s => t of spec 1.2)."""

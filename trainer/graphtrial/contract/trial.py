@@ -152,10 +152,10 @@ class Training(Model):
     evaluate_every: Length = Length(epochs=1)
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
     precision: Precision = Precision.FP32
-    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    learning_rate: Annotated[float, Field(gt=0, le=1000)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = True
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 5e-4
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation.PAD_CROP_FLIP
 

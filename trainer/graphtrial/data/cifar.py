@@ -71,10 +71,7 @@ def _read_batch(path: Path, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
     except FileNotFoundError as error:
         message = f"{path} is missing: the set is incomplete; download it again, or extract the whole archive"
         raise DataError(message) from error
-    except OSError as error:
-        message = f"{path} cannot be read: {error.strerror}"
-        raise DataError(message) from error
-    except DataError:
+    except (DataError, OSError):
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
         message = f"{path} is cut off or no CIFAR batch ({error!r}); {expected}; download it again"

@@ -16,7 +16,7 @@ import lzma
 import re
 import tarfile
 import zlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -28,7 +28,7 @@ from graphtrial.data.cache import cached
 from graphtrial.data.images import DataError, Part
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
-_MEMBER = re.compile(r"(?:\./)?(?P<root>[^/]+/)?(?P<name>(?P<part>train|test)/(?P<label>[^/]+)/(?P<file>[^/]+))")
+_MEMBER = re.compile(r"(?:\./)?(?P<root>[^/]+/)?(?P<name>(train|test)/[^/]+/[^/]+)")
 _LAYOUT = "expected train/<class>/<image>, and test/<class>/<image> for the final comparison"
 
 
@@ -98,18 +98,22 @@ def _list_directory(path: Path) -> Listing:
         message = f"data.uri: {path} holds {len(deeper) or 'no'} folders with train in them; {_LAYOUT}"
         raise DataError(message)
     root = deeper[0]
-    return Listing(root, tuple(_list_part(root, "train")), tuple(_list_part(root, "test")))
+    return Listing(root, _ordered(_list_part(root, "train")), _ordered(_list_part(root, "test")))
 
 
 def _list_part(root: Path, part: str) -> Iterator[_Entry]:
-    try:
-        for path in sorted(root.glob(f"{part}/*/*")):
-            if _is_image(path.name) and path.is_file():
-                state = path.stat()
-                yield _Entry(path.relative_to(root).as_posix(), state.st_size, state.st_mtime)
-    except OSError as error:
-        message = f"data.uri: {error.filename or root} cannot be read: {error.strerror}"
-        raise DataError(message) from error
+    folder = root / part
+    labels = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    for path in (path for label in labels for path in label.iterdir()):
+        name = path.relative_to(root).as_posix()
+        if _is_image(name) and path.is_file():
+            state = path.stat()
+            yield _Entry(name, state.st_size, state.st_mtime)
+
+
+def _ordered(entries: Iterable[_Entry]) -> tuple[_Entry, ...]:
+    """By class, then by file: the order in which images are numbered."""
+    return tuple(sorted(entries, key=lambda entry: entry.name.split("/")))
 
 
 def _list_archive(path: Path) -> Listing:
@@ -117,7 +121,7 @@ def _list_archive(path: Path) -> Listing:
     with _archive(path) as archive:
         for member in archive.getmembers():
             match = _MEMBER.fullmatch(member.name)
-            if match and member.isfile() and _is_image(match["file"]):
+            if match and member.isfile() and _is_image(match["name"]):
                 entry = _Entry(match["name"], member.size, member.mtime)
                 found.setdefault(match["root"] or "", []).append(entry)
         _check_end(archive)
@@ -125,12 +129,13 @@ def _list_archive(path: Path) -> Listing:
         message = f"data.uri: {path} holds several folders with train or test in them: {', '.join(sorted(found))}"
         raise DataError(message)
     entries = next(iter(found.values()), [])
-    parts = {part: sorted(entry for entry in entries if entry.name.startswith(part)) for part in ("train/", "test/")}
-    return Listing(path, tuple(parts["train/"]), tuple(parts["test/"]))
+    train, test = ([entry for entry in entries if entry.name.startswith(part)] for part in ("train/", "test/"))
+    return Listing(path, _ordered(train), _ordered(test))
 
 
-def _is_image(file: str) -> bool:
-    return not file.startswith(".") and Path(file).suffix.lower() in _SUFFIXES
+def _is_image(name: str) -> bool:
+    """Neither the file nor its folder is hidden, and the file's suffix is that of an image."""
+    return "/." not in name and Path(name).suffix.lower() in _SUFFIXES
 
 
 @contextlib.contextmanager
@@ -140,7 +145,8 @@ def _archive(path: Path) -> Iterator[tarfile.TarFile]:
         with tarfile.open(path, "r:*") as archive:
             yield archive
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        message = f"data.uri: {path} is cut off or no tar archive ({error}); download it again"
+        reason = str(error).partition("\n")[0].rstrip(":")
+        message = f"data.uri: {path} is cut off or no tar archive ({reason}); download it again"
         raise DataError(message) from error
 
 

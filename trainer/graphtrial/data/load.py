@@ -36,15 +36,13 @@ def load(data: Data, split: Split, *, cache: str = "") -> TrialData:
         DataError: If the data cannot be used as asked.
     """
     _check(data)
-    read = _reader(data, cache)
-    part = read(train=True)
+    part, test = _parts(data, split, cache)
     labels = torch.from_numpy(part.labels)
-    if split is Split.SEARCH:
+    if test is None:
         rest, held_out = search_split(labels, data)
         evaluation = _select(part, held_out)
     else:
         rest = torch.arange(len(labels))
-        test = read(train=False)
         evaluation = _select(test, torch.arange(len(test.labels)))
     indices = labelled_of(rest, labels, data)
     train = _select(part, indices)
@@ -76,6 +74,17 @@ class _Reader(Protocol):
     """Reads the training or the test images."""
 
     def __call__(self, *, train: bool) -> Part: ...
+
+
+def _parts(data: Data, split: Split, cache: str) -> tuple[Part, Part | None]:
+    """The training images, and in ``Full`` the test images."""
+    try:
+        read = _reader(data, cache)
+        return read(train=True), read(train=False) if split is Split.FULL else None
+    except OSError as error:
+        where = error.filename or data.uri
+        message = f"data.uri: {where} cannot be read: {error.strerror or error}; check disk and permissions"
+        raise DataError(message) from error
 
 
 def _reader(data: Data, cache: str) -> _Reader:

@@ -6,6 +6,7 @@ ensemble follows without a running state.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ class Scores(NamedTuple):
 class Evaluator:
     """Scores the networks of one graph again and again on the same images."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         graph: Graph,
         networks: Mapping[str, nn.Module],
@@ -98,7 +99,7 @@ class Evaluator:
             return nodes[ENSEMBLE]
         scores = [nodes[name] for name in scored_nodes(self._graph, self._objective.score_of)]
         # NaN compares false with everything: max would keep or drop it by its place.
-        return max((score for score in scores if score == score), default=float("nan"))
+        return max((score for score in scores if not math.isnan(score)), default=math.nan)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -109,7 +110,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
         labels: Class indices, [samples].
     """
     if not bool(torch.isfinite(logits).all()):
-        return float("nan")
+        return math.nan
     right = int((logits.argmax(dim=1) == labels).sum())
     return right / len(labels)
 

@@ -16,15 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import boto3
+from botocore import exceptions as boto
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    FlexibleChecksumError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
 
 from graphtrial.storage.errors import Conflict, Corrupt, Denied, Full, Missing, StorageError, Unreachable
 from graphtrial.storage.store import checked
@@ -48,7 +41,7 @@ class S3Store:
             s3={"addressing_style": "path" if path_style else "auto"},
         )
         with _translated(f"s3://{bucket}"):
-            self._client: Any = boto3.client(
+            self._client: Any = boto3.Session().client(
                 "s3", endpoint_url=endpoint or None, region_name=region or None, config=config
             )
 
@@ -151,22 +144,22 @@ def _translated(where: str) -> Iterator[None]:
     """Turn what botocore says into an error of this room."""
     try:
         yield
-    except FlexibleChecksumError as error:
+    except boto.FlexibleChecksumError as error:
         raise Corrupt(_altered(where)) from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
+    except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
         message = f"{where}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         raise Denied(message) from error
-    except ClientError as error:
+    except boto.ClientError as error:
         raise _of_answer(where, error) from error
-    except HTTPClientError as error:
+    except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError) as error:
         message = f"{where}: the S3 server does not answer ({error}); check the endpoint and the network"
         raise Unreachable(message) from error
-    except (BotoCoreError, ValueError) as error:
+    except (boto.BotoCoreError, ValueError) as error:
         message = f"{where}: {error}; check the URI, the endpoint and the region"
         raise StorageError(message) from error
 
 
-def _of_answer(where: str, error: ClientError) -> StorageError:
+def _of_answer(where: str, error: boto.ClientError) -> StorageError:
     """The error for an answer of the server that is not a success."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = error.response.get("Error", {}).get("Code", "")

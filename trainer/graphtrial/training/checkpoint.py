@@ -57,8 +57,8 @@ class Progress(Model):
     """Spent so far, over all attempts."""
     loss_steps: int = 0
     """Updates in ``Snapshot.loss_sums``."""
-    exact: bool = True
-    """Whether all of it was computed on equal machines."""
+    inexact: str = ""
+    """Why it is not bit-equal to an undisturbed run, where it was not computed on equal machines."""
 
 
 class Snapshot(NamedTuple):
@@ -73,7 +73,7 @@ class Snapshot(NamedTuple):
     """Sum of each node's losses since the last evaluation, [nodes], float64."""
 
 
-class Superseded(StorageError):
+class SupersededError(StorageError):
     """A later attempt has taken over; this one may not move the pointer back."""
 
 
@@ -120,7 +120,7 @@ class TrialFolder:
         """Store a checkpoint, switch the pointer to it, then delete all but it and the one before.
 
         Raises:
-            Superseded: If the pointer belongs to a later attempt.
+            SupersededError: If the pointer belongs to a later attempt.
             StorageError: If the store fails; what was there before stays.
         """
         step = snapshot.progress.step
@@ -146,7 +146,7 @@ class TrialFolder:
 
     def report(self, result: TrialResult) -> None:
         """Store this attempt's result in place of its earlier one."""
-        text = json.dumps(result.to_json(), indent=1)
+        text = result.model_dump_json(by_alias=True, exclude_defaults=True, indent=1)
         self._store.write(f"{REPORTS}{self._name}.json", text.encode())
 
     def announce(self, port: int) -> None:
@@ -167,7 +167,7 @@ class TrialFolder:
             found = self._store.read_pointer(POINTER)
             if found and (holder := json.loads(found[0])["attempt"]) > self._attempt:
                 where = self._store.url_of(POINTER)
-                raise Superseded(f"{where} belongs to attempt {holder}: attempt {self._attempt} ends here")
+                raise SupersededError(f"{where} belongs to attempt {holder}: attempt {self._attempt} ends here")
             try:
                 self._store.write_pointer(POINTER, json.dumps(target).encode(), found[1] if found else None)
             except Conflict:
@@ -179,7 +179,7 @@ def encode(snapshot: Snapshot) -> bytes:
     """A checkpoint's bytes."""
     buffer = io.BytesIO()
     content = {
-        "progress": json.dumps(snapshot.progress.to_json()),
+        "progress": snapshot.progress.model_dump_json(by_alias=True),
         "networks": snapshot.networks,
         "momentum": snapshot.momentum,
         "loss_sums": snapshot.loss_sums,

@@ -13,12 +13,12 @@ from torch import nn
 
 from graphtrial.contract import Node, NodeKind, TrialSpec, derive
 from graphtrial.models import UnknownModel, build
-from graphtrial.storage import Store, StorageError, open_store
+from graphtrial.storage import StorageError, Store, open_store
 from graphtrial.training.checkpoint import load
 from graphtrial.training.errors import RefusedError
 
 
-def build_networks(  # noqa: PLR0913
+def build_networks(
     spec: TrialSpec,
     needed: frozenset[str],
     *,

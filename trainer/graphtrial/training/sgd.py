@@ -24,7 +24,7 @@ class Sgd:
 
     def __init__(self, parameters: Iterable[nn.Parameter], training: Training) -> None:
         """Take the parameters to train; all of them must get a gradient in every update."""
-        self._parameters = list(parameters)
+        self._parameters: list[Tensor] = list(parameters)
         self._training = training
         self.momentum: list[Tensor] = [
             torch.zeros_like(parameter, memory_format=torch.preserve_format) for parameter in self._parameters
@@ -33,11 +33,11 @@ class Sgd:
     @torch.no_grad()
     def update(self, learning_rate: float) -> None:
         """Descend along the gradients, then forget them."""
-        gradients = [parameter.grad for parameter in self._parameters]
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         sgd(
             self._parameters,
             gradients,
-            self.momentum,
+            list(self.momentum),
             fused=True,
             weight_decay=self._training.weight_decay,
             momentum=self._training.momentum,
@@ -49,7 +49,7 @@ class Sgd:
         for parameter in self._parameters:
             parameter.grad = None
 
-    def resume(self, momentum: Iterable[Tensor]) -> None:
+    def restore(self, momentum: Iterable[Tensor]) -> None:
         """Go on with the buffers of a checkpoint."""
         for buffer, saved in zip(self.momentum, momentum, strict=True):
             buffer.copy_(saved)

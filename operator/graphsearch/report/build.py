@@ -1,0 +1,116 @@
+"""Writes a report beside a search's trials (design 8)."""
+
+from __future__ import annotations
+
+import json
+
+from graphsearch.report import charts
+from graphsearch.report.found_sections import (
+    comparison_section,
+    finalists_section,
+    graph_section,
+    graph_svg,
+    headline,
+    reuse_section,
+)
+from graphsearch.report.markup import Html
+from graphsearch.report.page import page
+from graphsearch.report.recipe import recipe
+from graphsearch.report.record import SearchRecord
+from graphsearch.report.search_sections import (
+    cost_section,
+    curves_section,
+    details_section,
+    outcomes_section,
+    rungs_section,
+    trials_section,
+)
+from graphtrial.storage import Missing, Store
+
+
+def build(record: SearchRecord, store: Store) -> list[str]:
+    """Write the report of a search and copy the weights of the graph that was found.
+
+    Files below ``report/``: ``index.html``, ``graph.svg``, ``curves.svg``, ``rungs.svg``, ``comparison.svg``,
+    ``comparison.json``, ``recipe.yaml``, ``weights/<node>.safetensors``; those without content are left out.
+
+    Args:
+        record: The facts.
+        store: Of the search's folder; weights are read at ``trials/<index>/weights/<node>.safetensors``.
+
+    Returns:
+        The keys written, ``report/index.html`` last.
+
+    Raises:
+        StorageError: As ``Store.write`` and, for weights that are there but corrupt, ``Store.read``.
+    """
+    weights = _copy_weights(record, store)
+    drawn = {"curves": charts.curves(record), "rungs": charts.rungs(record), "comparison": charts.comparison(record)}
+    shown = {name: chart for name, chart in drawn.items() if chart is not None}
+    files = {f"{name}.svg": charts.as_svg(chart) for name, chart in shown.items()}
+    if record.found is not None:
+        files["graph.svg"] = graph_svg(record, record.found)
+    if (text := recipe(record)) is not None:
+        files["recipe.yaml"] = text
+    if record.comparison:
+        files["comparison.json"] = comparison_json(record)
+    sections = [
+        headline(record),
+        graph_section(record),
+        comparison_section(record),
+        curves_section("curves" in shown),
+        rungs_section(record),
+        trials_section(record),
+        finalists_section(record),
+        cost_section(record),
+        outcomes_section(record),
+        reuse_section(record, weights),
+        details_section(record),
+    ]
+    specs = {name: charts.as_json(chart) for name, chart in shown.items()}
+    title = f"{record.manifest.metadata.name} · graph search"
+    files["index.html"] = page(title, sections, specs, charts.library() if specs else Html(""))
+    for name, content in files.items():
+        store.write(f"report/{name}", content.encode())
+    return [*(f"report/{name}" for name in weights), *(f"report/{name}" for name in files)]
+
+
+def _copy_weights(record: SearchRecord, store: Store) -> list[str]:
+    """Copy one network's weights after the other; a network whose trainer left none is passed over."""
+    if record.found is None:
+        return []
+    copied: list[str] = []
+    for node in record.found.graph.nodes:
+        try:
+            data = store.read(f"trials/{record.found.trial.index}/weights/{node.name}.safetensors")
+        except Missing:
+            continue
+        store.write(f"report/weights/{node.name}.safetensors", data)
+        copied.append(f"weights/{node.name}.safetensors")
+    return copied
+
+
+def comparison_json(record: SearchRecord) -> str:
+    """The comparison for programs: scores as they are, differences found graph less contender."""
+    rows = [
+        {
+            "names": row.names,
+            "mean": row.mean,
+            "std": row.std,
+            "repeats": row.repeats,
+            "scores": {str(repeat): score for repeat, score in row.scores.items()},
+            "difference": None
+            if row.difference is None
+            else {
+                "pairs": row.difference.pairs,
+                "leftOut": row.difference.left_out,
+                "mean": row.difference.mean,
+                "low": row.difference.low,
+                "high": row.difference.high,
+                "verdict": row.difference.verdict.value,
+            },
+        }
+        for row in record.comparison
+    ]
+    metric = record.manifest.spec.objective.metric.value
+    return json.dumps({"metric": metric, "contenders": rows}, indent=1) + "\n"

@@ -1,0 +1,165 @@
+"""How it was found: learning curves, rungs, the best trials, how trials ended, what it cost, with what."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from graphsearch.api import Outcome, write_manifest
+from graphsearch.report.markup import Html, element, fold, paragraph, picture, section, table
+from graphsearch.report.record import SearchRecord, evaluations_reached, failures
+from graphsearch.report.tables import best_trials, costs, length_unit, rung_rows, trained_length
+from graphsearch.report.wording import counted, duration_text, graph_text, score_text
+from graphtrial.contract import Purpose
+
+_SHOWN_TRIALS = 10
+_SHOWN_FAILURES = 8
+
+_PURPOSES = {
+    Purpose.SEARCH: "Search",
+    Purpose.PRETRAIN: "Teachers",
+    Purpose.FINALIST: "Finalists",
+    Purpose.COMPARE: "Comparison",
+    Purpose.COMPRESS: "Compression",
+    Purpose.REPORT: "Report",
+}
+
+
+def curves_section(has_chart: bool) -> Html:
+    """Every trial's learning curve."""
+    if not has_chart:
+        return section("curves", "Learning curves", paragraph("No trial reported a score."))
+    told = "One line is one trial; a cross marks where it was stopped. Point at a line for its graph and scores."
+    chart = picture("curves", "Score of every trial over its evaluations, with a cross where it was stopped")
+    return section("curves", "Learning curves", paragraph(told), chart)
+
+
+def rungs_section(record: SearchRecord) -> Html:
+    """What each rung decided."""
+    rows = rung_rows(record)
+    if not rows:
+        why = "No trial could be stopped early: there are no rungs, or none was reached."
+        return section("rungs", "Rungs", paragraph(why))
+    metric = record.manifest.spec.objective.metric
+    asha = record.settled.asha
+    told = (
+        f"At each rung a trial went on only while it was among the best 1/{asha.reduction_factor} of all scores seen "
+        f"there so far ({asha.mode.value.lower()} mode). A decision rests on what had been seen by then, so more "
+        "than that share may have gone on; the cut score is the lowest that would go on now."
+    )
+    cells = [
+        (
+            f"{row.evaluation:,}",
+            f"{row.reported:,}",
+            f"{row.kept:,}",
+            f"{row.reported - row.kept:,}",
+            score_text(metric, row.cut),
+        )
+        for row in rows
+    ]
+    head = ("Evaluation", "Reported", "Went on", "Stopped", "Cut score")
+    listing = table("Rungs", head, cells, numbers=range(5))
+    return section("rungs", "Rungs", paragraph(told), listing, picture("rungs", "Scores at each rung"))
+
+
+def trials_section(record: SearchRecord) -> Html:
+    """The best trials with their graphs; empty for a fixed list."""
+    best = best_trials(record, _SHOWN_TRIALS)
+    if not best:
+        return Html("")
+    metric = record.manifest.spec.objective.metric
+    cells = [
+        (
+            f"{trial.index}",
+            score_text(metric, trial.status.score),
+            f"{evaluations_reached(record, trial)} of {record.settled.evaluations}",
+            trial.status.outcome.value if trial.status.outcome else "Running",
+            graph_text(trial.spec.graph),
+        )
+        for trial in best
+    ]
+    chosen = next((place for place, trial in enumerate(best) if trial.index == record.facts.winner), -1)
+    head = ("Trial", "Score", "Evaluations", "Outcome", "Graph")
+    listing = table("The best trials of the search", head, cells, numbers=(0, 1, 2), strong=chosen)
+    told = "Those that reached their end first, then those that came furthest."
+    return section("trials", "The best trials", paragraph(told), element("div", listing, class_="trials"))
+
+
+def outcomes_section(record: SearchRecord) -> Html:
+    """How many trials ended how, and what the failed ones said."""
+    counts = Counter((trial.spec.purpose, trial.status.outcome) for trial in record.trials)
+    if not counts:
+        return section("outcomes", "How trials ended", paragraph("No trial was started."))
+    outcomes = [outcome for outcome in (*Outcome, None) if any(of == outcome for _, of in counts)]
+    cells = [
+        (_PURPOSES[purpose], *(f"{counts[purpose, outcome]:,}" for outcome in outcomes))
+        for purpose in Purpose
+        if any(of is purpose for of, _ in counts)
+    ]
+    head = ("Trials", *(outcome.value if outcome else "Not ended" for outcome in outcomes))
+    parts = [table("Trials by purpose and outcome", head, cells, numbers=range(1, len(head)))]
+    failed = list(failures(record))
+    if failed:
+        rows = [(trial.name, trial.status.message or "–") for trial in failed[:_SHOWN_FAILURES]]
+        more = len(failed) - len(rows)
+        caption = "Trials that failed or diverged" + (f" (the first {len(rows)}; {more:,} more)" if more else "")
+        parts.append(table(caption, ("Trial", "Why"), rows))
+    return section("outcomes", "How trials ended", *parts)
+
+
+def cost_section(record: SearchRecord) -> Html:
+    """Time and training length: useful, stopped, lost."""
+    found = costs(record)
+    unit = length_unit(record)
+    head = ("", "Useful", "Stopped", "Lost", "Total", f"Useful {unit}", "Stopped", "Lost", "Total")
+    cells = [
+        (
+            _PURPOSES[purpose],
+            *(duration_text(value) for value in (s.useful, s.stopped, s.lost, s.total)),
+            *(f"{value:,.0f}" for value in (n.useful, n.stopped, n.lost, n.total)),
+        )
+        for purpose, (s, n) in found.items()
+    ]
+    told = (
+        "Useful: trials that reached their end or still run. Stopped: trials that a rung stopped. Lost: trials that "
+        "failed, diverged or were cancelled, and the time of attempts that ended without saving (a later attempt may "
+        "have gone on from an earlier checkpoint)."
+    )
+    listing = table(f"Device time and trained {unit}", head, cells, numbers=range(1, 9))
+    return section("cost", "Cost", *_saving(record), listing, paragraph(told, "small"))
+
+
+def _saving(record: SearchRecord) -> list[Html]:
+    found = costs(record).get(Purpose.SEARCH)
+    whole = trained_length(record, record.settled.evaluations) * len(record.of(Purpose.SEARCH))
+    if found is None or not record.settled.rungs or not whole:
+        return []
+    spent, unit = found[1].total, length_unit(record)
+    told = (
+        f"Training every drawn graph to its end would have taken {whole:,} {unit}; "
+        f"with the rungs it took {spent:,.0f} ({100 * spent / whole:.0f} %)."
+    )
+    return [paragraph(told)]
+
+
+def details_section(record: SearchRecord) -> Html:
+    """What is needed to tell how this came about."""
+    facts = record.facts
+    rows = [
+        ("Seed", str(record.manifest.spec.seed)),
+        ("Search", facts.uid),
+        ("Started", _moment(facts.started_at)),
+        ("Ended", _moment(facts.ended_at) if facts.ended_at is not None else "–"),
+        ("Trials", counted(len(record.trials), "trial")),
+        ("Report made with", f"graphsearch {version('graphsearch')}, altair {version('altair')}"),
+        ("Python", platform.python_version()),
+    ]
+    listing = table("Versions, seed and times", ("What", "Value"), rows)
+    manifest = element("pre", write_manifest(record.manifest))
+    return section("details", "Details", listing, fold("The manifest", manifest))
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

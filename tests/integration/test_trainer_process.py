@@ -1,0 +1,465 @@
+"""The trainer as real processes: started, scraped, killed, resumed.
+
+Trials are forked by one ``python -m graphtrial serve``, as a local runner does it, and killed when a random number
+of updates, drawn from a fixed seed, shows at their metrics port.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+import torch
+from graphtrial.contract import ExitCode, TrialResult
+from graphtrial.storage import open_store
+from graphtrial.training.checkpoint import TrialFolder
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.trials import STEPS_PER_EPOCH, single_node, three_nodes, training, trial_spec
+
+PATIENCE = 120.0
+"""Seconds until a test gives up on a process that is stuck."""
+LONG = {"epochs": 2500}
+"""A length that no test waits for."""
+
+
+class Server:
+    """A fork server and the runner's side of its conversation."""
+
+    def __init__(self, logs: Path) -> None:
+        """Start it and wait until it is ready."""
+        command = [sys.executable, "-m", "graphtrial", "serve"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.logs = logs
+        self._seen = b""
+        assert self.event() == {"ready": True}
+
+    def ask(self, line: str | dict) -> None:
+        """Send a request."""
+        text = line if isinstance(line, str) else json.dumps(line)
+        self.process.stdin.write(text.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def event(self) -> dict:
+        """The next event."""
+        while b"\n" not in self._seen:
+            ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+            assert ready, "the server says nothing"
+            data = os.read(self.process.stdout.fileno(), 65536)
+            assert data, "the server has ended"
+            self._seen += data
+        line, _, self._seen = self._seen.partition(b"\n")
+        return json.loads(line)
+
+    def start(self, name: str, spec: dict, **fields) -> int:
+        """Start a trial; its pid."""
+        self.ask({"start": name, "spec": spec, "log": str(self.logs / f"{name}.log")} | fields)
+        event = self.event()
+        assert event["started"] == name
+        return event["pid"]
+
+    def end(self, name: str) -> int:
+        """Wait for a trial's end; its exit code."""
+        event = self.event()
+        assert event["ended"] == name, event
+        return event["code"]
+
+    def run(self, name: str, spec: dict) -> int:
+        """Start a trial and wait for its end."""
+        self.start(name, spec)
+        return self.end(name)
+
+    def log(self, name: str) -> str:
+        """What a trial has printed."""
+        return (self.logs / f"{name}.log").read_text()
+
+    def close(self) -> None:
+        """End it, as a runner that goes does."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.wait(PATIENCE)
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory):
+    """One for all tests that leave it as it was."""
+    server = Server(tmp_path_factory.mktemp("logs"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server(shared_server, tmp_path):
+    """The shared one, writing logs of this test."""
+    shared_server.logs = tmp_path
+    return shared_server
+
+
+@pytest.fixture
+def own_server(tmp_path):
+    """One that a test may kill."""
+    server = Server(tmp_path)
+    yield server
+    server.close()
+
+
+def scraped(folder: Path, attempt: int) -> dict[tuple[str, str], float]:
+    """What that attempt shows now, by metric and rung; empty while it does not answer."""
+    try:
+        port = int((folder / "port").read_text())
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+    except (FileNotFoundError, URLError, ConnectionError):
+        return {}
+    samples = [sample for family in families for sample in family.samples]
+    return {
+        (sample.name, sample.labels.get("rung", "")): sample.value
+        for sample in samples
+        if sample.labels["attempt"] == str(attempt)
+    }
+
+
+def wait_for_steps(folder: Path, attempt: int, steps: int) -> dict[tuple[str, str], float]:
+    """The first scrape of an attempt that shows so many updates."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        found = scraped(folder, attempt)
+        if found.get(("graphtrial_steps_total", ""), -1) >= steps:
+            return found
+        time.sleep(0.002)
+    raise AssertionError(f"attempt {attempt} never got to step {steps}")
+
+
+def wait_for_end(pid: int) -> None:
+    """Of a process that is not our child."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        # A zombie that nobody reaps has ended too.
+        status = Path(f"/proc/{pid}/stat")
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"process {pid} does not end")
+
+
+def results(folder: Path) -> dict[int, TrialResult]:
+    """Reports by attempt."""
+    store = open_store(folder.as_uri())
+    found = [TrialResult.model_validate_json(store.read(key)) for key in store.list("reports/")]
+    return {result.attempt: result for result in found}
+
+
+def final(folder: Path):
+    """The last checkpoint."""
+    snapshot = TrialFolder(open_store(folder.as_uri()), 99).latest()
+    assert snapshot is not None
+    return snapshot
+
+
+def timeless(evaluations) -> list:
+    """Evaluations without the time that they took."""
+    return [evaluation.model_copy(update={"seconds": 0.0}) for evaluation in evaluations]
+
+
+def assert_same_to_the_bit(actual: Path, expected: Path) -> None:
+    """Weights, statistics, momentum and every evaluation of two finished trials."""
+    one, other = final(actual), final(expected)
+    assert one.progress.step == other.progress.step
+    assert one.networks.keys() == other.networks.keys()
+    for name, weights in one.networks.items():
+        different = [key for key, value in weights.items() if not torch.equal(value, other.networks[name][key])]
+        assert different == []
+    assert all(map(torch.equal, one.momentum, other.momentum))
+    assert timeless(one.progress.evaluations) == timeless(other.progress.evaluations)
+    assert one.progress.rungs == other.progress.rungs
+
+
+@pytest.fixture
+def teacher(server, tmp_path):
+    """The URI of a teacher's weights, trained and published by a trial."""
+    uri = (tmp_path / "teachers" / "resnet8.pt").as_uri()
+    spec = trial_spec(tmp_path / "pretrain", purpose="Pretrain", publish={"1": uri}, seed=7)
+    assert server.run("pretrain", spec) == ExitCode.DONE
+    return uri
+
+
+@pytest.mark.parametrize("precision", ["FP32", "BF16"])
+def test_a_trial_killed_again_and_again_ends_as_if_nothing_had_happened(server, tmp_path, teacher, precision):
+    """With a frozen teacher, all gates, kills by SIGKILL and SIGTERM between and at checkpoints and mid-epoch."""
+    plan = training(length={"epochs": 16}, evaluateEvery={"steps": 6}, precision=precision, schedule={"type": "Cosine"})
+    common = {"graph": three_nodes(), "teachers": {"3": teacher}, "training": plan, "seed": 3}
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    assert server.run("undisturbed", trial_spec(undisturbed, **common)) == ExitCode.DONE
+    draw = random.Random(f"kills {precision}")
+    kills = sorted(draw.sample(range(1, 16 * STEPS_PER_EPOCH - 12), 4))
+    for attempt, step in enumerate(kills, start=1):
+        request, code = draw.choice([("kill", -signal.SIGKILL), ("stop", ExitCode.STOPPED)])
+        server.start("disturbed", trial_spec(disturbed, attempt=attempt, **common))
+        wait_for_steps(disturbed, attempt, step)
+        server.ask({request: "disturbed"})
+        assert server.end("disturbed") == code
+    assert server.run("disturbed", trial_spec(disturbed, attempt=5, **common)) == ExitCode.DONE
+    assert_same_to_the_bit(disturbed, undisturbed)
+    assert results(disturbed)[5].exact
+    assert results(disturbed)[5].resumed_at > 0
+
+
+def test_a_trial_stopped_at_a_rung_goes_on_as_if_it_had_not_been(server, tmp_path):
+    """Promotion: each attempt saves and ends at its rung, the next resumes."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert server.run("whole", trial_spec(whole)) == ExitCode.DONE
+    for attempt, rung in ((1, 1), (2, 2)):
+        assert server.run("parts", trial_spec(parts, attempt=attempt, stopAfter=rung)) == ExitCode.DONE
+        assert results(parts)[attempt].steps == rung * STEPS_PER_EPOCH
+    assert server.run("parts", trial_spec(parts, attempt=3)) == ExitCode.DONE
+    assert_same_to_the_bit(parts, whole)
+
+
+def test_sigterm_saves_the_step_that_it_interrupts(server, tmp_path):
+    """No update is lost, whatever the checkpoint interval."""
+    folder = tmp_path / "trial"
+    spec = trial_spec(folder, training=training(length=LONG))
+    spec["checkpoint"]["every"] = {"epochs": 1000}
+    server.start("trial", spec)
+    wait_for_steps(folder, 1, 5)
+    server.ask({"stop": "trial"})
+    assert server.end("trial") == ExitCode.STOPPED
+    result = results(folder)[1]
+    assert result.exit_code == ExitCode.STOPPED
+    assert final(folder).progress.step == result.steps >= 5
+
+
+def test_rungs_of_a_killed_attempt_are_shown_by_the_next(server, tmp_path):
+    """From its first scrape on, with the same scores, and reported beside its own checkpoint."""
+    folder = tmp_path / "trial"
+    server.start("trial", trial_spec(folder, training=training(length=LONG)))
+    before = wait_for_steps(folder, 1, 2 * STEPS_PER_EPOCH + 1)
+    server.ask({"kill": "trial"})
+    assert server.end("trial") == -signal.SIGKILL
+    server.start("trial", trial_spec(folder, attempt=2, training=training(length=LONG)))
+    after = wait_for_steps(folder, 2, 0)
+    server.ask({"stop": "trial"})
+    server.end("trial")
+    scores = {key: value for key, value in before.items() if key[0] == "graphtrial_rung_score"}
+    assert {rung for _, rung in scores} >= {"1", "2"}
+    assert scores.items() <= after.items()
+    reported = {str(found.rung): found.score for found in results(folder)[2].rungs}
+    assert {rung: score for (_, rung), score in scores.items()}.items() <= reported.items()
+
+
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(server, tmp_path):
+    """A warning names it, and the end is the same to the bit."""
+    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
+    assert server.run("whole", trial_spec(whole)) == ExitCode.DONE
+    assert server.run("damaged", trial_spec(damaged, stopAfter=2)) == ExitCode.DONE
+    latest = damaged / json.loads((damaged / "latest.json").read_text())["checkpoint"]
+    latest.write_bytes(latest.read_bytes()[:5000])
+    assert server.run("damaged", trial_spec(damaged, attempt=2)) == ExitCode.DONE
+    assert f"{latest.name} is corrupt" in server.log("damaged")
+    assert results(damaged)[2].resumed_at == 7
+    assert_same_to_the_bit(damaged, whole)
+
+
+def test_another_number_of_threads_is_reported_as_inexact(server, tmp_path):
+    """The sums may come in another order: the result says so and why."""
+    folder = tmp_path / "trial"
+    assert server.run("trial", trial_spec(folder, stopAfter=1)) == ExitCode.DONE
+    assert server.run("trial", trial_spec(folder, attempt=2, threads=2)) == ExitCode.DONE
+    result = results(folder)[2]
+    assert not result.exact
+    assert "resumed with threads 2 instead of 1" in result.message
+
+
+def test_a_trial_on_the_full_training_set_is_scored_once(server, tmp_path):
+    """The test images are touched at the last evaluation only."""
+    folder = tmp_path / "trial"
+    assert server.run("trial", trial_spec(folder, split="Full")) == ExitCode.DONE
+    result = results(folder)[1]
+    assert [evaluation.number for evaluation in result.evaluations] == [3]
+    assert [found.rung for found in result.rungs] == [3]
+
+
+def test_a_diverging_trial_reports_its_rung_and_names_the_node(server, tmp_path):
+    """NaN at rung 1, then exit code 12, and no checkpoint of broken weights."""
+    folder = tmp_path / "trial"
+    spec = trial_spec(folder, training=training(learningRate=1e30))
+    spec["checkpoint"]["every"] = {"epochs": 3}
+    assert server.run("trial", spec) == ExitCode.DIVERGED
+    result = results(folder)[1]
+    (rung,) = result.rungs
+    assert math.isnan(rung.score)
+    assert result.message == "the loss of node '1' is not finite at step 4; try a lower learningRate than 1e+30"
+    assert list(folder.glob("*.pt")) == []
+
+
+def test_a_teacher_of_other_images_is_refused(server, tmp_path, teacher):
+    """It may have seen what the trial is scored on."""
+    spec = trial_spec(tmp_path / "trial", graph=three_nodes(), teachers={"3": teacher}, split="Full")
+    assert server.run("trial", spec) == ExitCode.BAD_SPEC
+    assert "was trained on other images" in server.log("trial")
+
+
+def test_a_checkpoint_of_another_trial_is_refused(server, tmp_path):
+    """Resuming it with another seed would be neither of the two trainings."""
+    folder = tmp_path / "trial"
+    assert server.run("trial", trial_spec(folder, stopAfter=1)) == ExitCode.DONE
+    assert server.run("trial", trial_spec(folder, attempt=2, seed=1)) == ExitCode.BAD_SPEC
+    assert "is of another graph, data, training or seed" in server.log("trial")
+
+
+def test_a_superseded_attempt_ends_with_a_message(server, tmp_path):
+    """It cannot move the pointer back."""
+    folder = tmp_path / "trial"
+    assert server.run("trial", trial_spec(folder, attempt=2, stopAfter=1)) == ExitCode.DONE
+    assert server.run("trial", trial_spec(folder, attempt=1)) == ExitCode.STORAGE
+    assert "belongs to attempt 2: attempt 1 ends here" in server.log("trial")
+
+
+def test_a_taken_port_ends_a_trial_with_its_number(server, tmp_path):
+    """Exit code 10 and one message."""
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert server.run("trial", trial_spec(tmp_path / "trial", metricsPort=port)) == ExitCode.BAD_SPEC
+    assert f"port {port} is in use" in server.log("trial")
+    assert "Traceback" not in server.log("trial")
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "message"),
+    [
+        ({"rung": [1]}, ExitCode.BAD_SPEC, "TrialSpec.rung: unknown field"),
+        ({"objective": {"metric": "MacroF1"}}, ExitCode.BAD_SPEC, "objective.metric: MacroF1 is not there yet"),
+        ({"split": "Full", "stopAfter": 1}, ExitCode.BAD_SPEC, "stopAfter: "),
+        ({"publish": {"4": "file:///tmp/x.pt"}}, ExitCode.BAD_SPEC, "publish: node '4'"),
+        ({"graph": three_nodes()}, ExitCode.BAD_SPEC, "teachers: node '3'"),
+        ({"training": training(batchSize=500)}, ExitCode.BAD_DATA, "training.batchSize: 500"),
+        ({"data": {"dataset": "CIFAR10", "uri": "/nowhere"}}, ExitCode.BAD_DATA, "/nowhere"),
+        ({"checkpoint": {"uri": "ftp://x/y"}}, ExitCode.STORAGE, "'ftp://x/y' is no place to store objects"),
+        ({"checkpoint": {"uri": "file:///proc/trial"}}, ExitCode.STORAGE, "file:///proc/trial"),
+    ],
+)
+def test_a_users_mistake_has_a_code_and_one_message(server, tmp_path, changes, code, message):
+    """And no traceback."""
+    assert server.run("trial", trial_spec(tmp_path / "trial", **changes)) == code
+    log = server.log("trial")
+    assert message in log
+    assert "Traceback" not in log
+
+
+def test_a_crash_is_a_traceback_in_the_trials_own_log(server, tmp_path):
+    """Exit code 1, and the server goes on."""
+    (tmp_path / "folder").mkdir()
+    spec = trial_spec(tmp_path / "trial")
+    assert server.start("trial", spec, cpus=[100_000]) > 0
+    assert server.end("trial") == 1
+    assert "Traceback" in server.log("trial")
+    assert server.run("next", trial_spec(tmp_path / "next")) == ExitCode.DONE
+
+
+def test_the_server_never_has_a_second_thread(server, tmp_path):
+    """Neither when it is ready nor after trials: only such a process can be forked safely."""
+    assert server.run("trial", trial_spec(tmp_path / "trial", stopAfter=1)) == ExitCode.DONE
+    assert len(os.listdir(f"/proc/{server.process.pid}/task")) == 1
+
+
+def test_a_trial_runs_where_and_as_it_was_told(server, tmp_path):
+    """On its cores, in a process group that a terminal's Ctrl-C does not reach."""
+    folder = tmp_path / "trial"
+    core = min(os.sched_getaffinity(0))
+    pid = server.start("trial", trial_spec(folder, training=training(length=LONG)), cpus=[core])
+    wait_for_steps(folder, 1, 1)
+    assert os.sched_getaffinity(pid) == {core}
+    assert os.getpgid(pid) == pid
+    server.process.send_signal(signal.SIGINT)
+    server.ask({"kill": "trial"})
+    assert server.end("trial") == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("request_line", "message", "name"),
+    [
+        ("{", "a request is one JSON object per line", None),
+        ('{"pause": "a"}', "unknown request", None),
+        ('{"stop": "a"}', "no trial 'a' is running", "a"),
+        ('{"start": "a", "spec": {}}', "start.log: is required and missing", "a"),
+        ('{"start": "a", "spec": {}, "log": "/nowhere/log"}', "log: /nowhere/log cannot be opened", "a"),
+    ],
+)
+def test_a_bad_request_is_an_event(server, request_line, message, name):
+    """The server says what is wrong and goes on."""
+    server.ask(request_line)
+    event = server.event()
+    assert event["error"].startswith(message)
+    assert event["id"] == name
+
+
+def test_trials_save_and_end_when_the_runner_is_gone(own_server, tmp_path):
+    """The end of standard input is SIGTERM for all, and the server waits for them."""
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        own_server.start(folder.name, trial_spec(folder, training=training(length=LONG)))
+    for folder in folders:
+        wait_for_steps(folder, 1, 1)
+    own_server.process.stdin.close()
+    assert own_server.process.wait(PATIENCE) == 0
+    assert [results(folder)[1].exit_code for folder in folders] == [ExitCode.STOPPED] * 2
+
+
+def test_trials_save_and_end_when_the_server_is_killed(own_server, tmp_path):
+    """Each sees its lifeline end, also while siblings live on for a moment."""
+    folders = [tmp_path / name for name in ("a", "b")]
+    pids = [own_server.start(f.name, trial_spec(f, training=training(length=LONG))) for f in folders]
+    for folder in folders:
+        wait_for_steps(folder, 1, 1)
+    own_server.process.kill()
+    for pid in pids:
+        wait_for_end(pid)
+    assert [results(folder)[1].exit_code for folder in folders] == [ExitCode.STOPPED] * 2
+
+
+def graphtrial(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``python -m graphtrial``, until it ends."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("GRAPHTRIAL_")}
+    command = [sys.executable, "-m", "graphtrial", *arguments]
+    return subprocess.run(
+        command, env=inherited | environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def test_one_trial_by_hand_reads_its_spec_and_leaves_last_words(tmp_path):
+    """From the environment; the result without curves goes to the termination log."""
+    words = tmp_path / "words"
+    spec = json.dumps(trial_spec(tmp_path / "trial", graph=single_node()))
+    ended = graphtrial(GRAPHTRIAL_SPEC=spec, GRAPHTRIAL_TERMINATION_LOG=str(words))
+    assert ended.returncode == ExitCode.DONE
+    result = TrialResult.model_validate_json(words.read_text())
+    assert [found.rung for found in result.rungs] == [1, 2, 3]
+    assert (result.exit_code, result.evaluations) == (0, ())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((), "give the TrialSpec in $GRAPHTRIAL_SPEC"), (("--spec", "/nowhere.json"), "--spec /nowhere.json")],
+)
+def test_no_spec_is_a_bad_spec(arguments, message):
+    """One line says where a spec is looked for."""
+    ended = graphtrial(*arguments)
+    assert ended.returncode == ExitCode.BAD_SPEC
+    assert ended.stderr.startswith(message)
+    assert len(ended.stderr.splitlines()) == 1

@@ -1,0 +1,144 @@
+"""CIFAR files in the very form in which they are published, whole and damaged."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from graphtrial.contract import Data, Split
+from graphtrial.data import DataError, load
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (60, 3072), dtype=np.uint8)
+"""As published: each row holds the red plane, then green, then blue."""
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes text and bytes as Python 2 did, which made the published files."""
+
+    dispatch = pickle._Pickler.dispatch.copy()
+
+    def save_string(self, value):
+        """One opcode for both kinds of string."""
+        raw = value.encode("latin1") if isinstance(value, str) else value
+        self.write(pickle.BINSTRING + struct.pack("<i", len(raw)) + raw)
+        self.memoize(value)
+
+    dispatch[str] = dispatch[bytes] = save_string
+
+
+def write_batch(path, **batch):
+    """One published file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
+    Python2Pickler(file, protocol=2).dump(batch)
+    path.write_bytes(file.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
+
+
+@pytest.fixture
+def cifar10(tmp_path):
+    """Fifty training and ten test images in torchvision's layout; image i has label i mod 10."""
+    folder = tmp_path / "cifar-10-batches-py"
+    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    for part, name in enumerate(names):
+        write_batch(folder / name, data=PIXELS[part * 10 : part * 10 + 10], labels=list(range(10)), batch_label=name)
+    return tmp_path
+
+
+@pytest.fixture
+def cifar100(tmp_path):
+    """Fifty training and ten test images; image i of a file has label 99 - i."""
+    for name, pixels in (("train", PIXELS[:50]), ("test", PIXELS[50:])):
+        labels = [99 - index for index in range(len(pixels))]
+        write_batch(tmp_path / "cifar-100-python" / name, data=pixels, fine_labels=labels, coarse_labels=[0] * 10)
+    return tmp_path
+
+
+def test_the_test_files_are_as_python_2_wrote_them(cifar10):
+    """No byte of text is marked as unicode, and the array's constructor is the old one."""
+    raw = (cifar10 / "cifar-10-batches-py" / "test_batch").read_bytes()
+    assert b"cnumpy.core.multiarray\n_reconstruct\n" in raw
+    assert pickle.BINUNICODE + struct.pack("<I", 4) + b"data" not in raw
+
+
+def test_cifar10_is_read_plane_by_plane(cifar10):
+    """Pixels, labels and order are those of the files."""
+    data = load(Data(dataset="CIFAR10", uri=str(cifar10)), Split.FULL)
+    assert torch.equal(data.train.images, torch.from_numpy(PIXELS[:50].reshape(50, 3, 32, 32)))
+    assert torch.equal(data.evaluation.images, torch.from_numpy(PIXELS[50:].reshape(10, 3, 32, 32)))
+    assert data.train.labels.tolist() == list(range(10)) * 5
+    assert (data.classes, data.channels, data.image_size) == (10, 3, 32)
+
+
+def test_cifar100_is_read_with_its_fine_labels(cifar100):
+    """A file URI serves as well as a path."""
+    data = load(Data(dataset="CIFAR100", uri=cifar100.as_uri()), Split.FULL)
+    assert data.train.labels.tolist() == [99 - index for index in range(50)]
+    assert (data.classes, len(data.evaluation)) == (100, 10)
+
+
+def test_a_search_does_not_read_the_test_images(cifar10):
+    """The test file may even be missing."""
+    (cifar10 / "cifar-10-batches-py" / "test_batch").unlink()
+    data = load(Data(dataset="CIFAR10", uri=str(cifar10)), Split.SEARCH)
+    assert (len(data.train), len(data.evaluation)) == (40, 10)
+
+
+def test_another_set_in_the_folder_is_refused(cifar100):
+    """The message names the folder that torchvision would have made."""
+    with pytest.raises(DataError, match=r"holds no folder cifar-10-batches-py; give the folder that torchvision"):
+        load(Data(dataset="CIFAR10", uri=str(cifar100)), Split.SEARCH)
+
+
+def test_a_missing_batch_is_named(cifar10):
+    """A set that was downloaded in part says which file is not there."""
+    (cifar10 / "cifar-10-batches-py" / "data_batch_3").unlink()
+    with pytest.raises(DataError, match=r"data_batch_3 is missing: the set is incomplete"):
+        load(Data(dataset="CIFAR10", uri=str(cifar10)), Split.SEARCH)
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.999])
+def test_a_batch_that_is_cut_off_is_named(cifar10, share):
+    """Wherever a download stopped, the file does not pass for a whole one."""
+    path = cifar10 / "cifar-10-batches-py" / "data_batch_3"
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(DataError, match=r"data_batch_3 is cut off or no CIFAR batch .*; expected a pickled batch"):
+        load(Data(dataset="CIFAR10", uri=str(cifar10)), Split.SEARCH)
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        ({"data": PIXELS[:10], "labels": [0] * 9}, r"'data' is uint8 \[10, 3072\] for 9 labels"),
+        ({"data": PIXELS[:10, :100], "labels": [0] * 10}, r"'data' is uint8 \[10, 100\] for 10 labels"),
+        ({"data": PIXELS[:10].astype(float), "labels": [0] * 10}, r"'data' is float64 \[10, 3072\]"),
+        ({"data": PIXELS[:0], "labels": []}, r"'data' is uint8 \[0, 3072\] for 0 labels"),
+        ({"data": PIXELS[:10], "fine_labels": [0] * 10}, "no CIFAR batch"),
+        ({"data": PIXELS[:10], "labels": [10] * 10}, "labels reach from 10 to 10; expected 0 to 9"),
+    ],
+    ids=["too few labels", "small images", "floats", "empty", "other set", "label out of range"],
+)
+def test_a_batch_of_another_form_is_named(cifar10, batch, words):
+    """The message tells the file, what is in it, and what should be."""
+    write_batch(cifar10 / "cifar-10-batches-py" / "data_batch_2", **batch)
+    with pytest.raises(DataError, match=f"data_batch_2.*{words}"):
+        load(Data(dataset="CIFAR10", uri=str(cifar10)), Split.SEARCH)
+
+
+class Command:
+    """Runs a command where pickles are trusted."""
+
+    def __reduce__(self):
+        return os.system, ("touch /tmp/never",)
+
+
+def test_a_batch_cannot_run_code(cifar10):
+    """A data set that brings a program along is refused, and the program is not run."""
+    write_batch(cifar10 / "cifar-10-batches-py" / "data_batch_1", data=Command(), labels=[])
+    with pytest.raises(DataError, match="system does not belong in a CIFAR batch"):
+        load(Data(dataset="CIFAR10", uri=str(cifar10)), Split.SEARCH)

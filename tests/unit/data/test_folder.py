@@ -1,0 +1,206 @@
+"""Image folders, on disk and in archives: what is found in them, and what damage is said to be."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.shared_data import shared_data
+
+from graphtrial.contract import Data, Part, Split
+from graphtrial.data import DataError, load
+
+COLOURS = {"ant": (200, 0, 0), "bee": (0, 200, 0), "cat": (0, 0, 200)}
+PER_CLASS = {"train": 5, "test": 2}
+
+
+def picture(colour, size=(8, 8)):
+    """A plain image."""
+    return Image.new("RGB", size, colour)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five training and two test images of 8x8 pixels in each of three classes, and a file that is no image."""
+    root = tmp_path / "set"
+    for part, count in PER_CLASS.items():
+        for name, colour in COLOURS.items():
+            (root / part / name).mkdir(parents=True)
+            for number in range(count):
+                picture(colour).save(root / part / name / f"{number:02}.png")
+    (root / "train" / "ant" / "notes.txt").write_text("not an image")
+    return root
+
+
+@pytest.fixture(params=[".tar", ".tar.gz"])
+def archive(folder, tmp_path, request):
+    """The same as an archive, one folder deeper."""
+    path = tmp_path / f"set{request.param}"
+    with tarfile.open(path, "w:gz" if request.param.endswith("gz") else "w") as tar:
+        tar.add(folder, "deeper")
+    return path
+
+
+def data_at(path, **fields):
+    """A data set of images of 8 pixels; one image of each class is held out in a search."""
+    return Data(dataset="ImageFolder", uri=str(path), **{"image_size": 8, "search_validation": Part(count=3)} | fields)
+
+
+def assert_whole(data):
+    """The three colours, as the three classes in alphabetical order."""
+    assert (data.classes, data.channels, data.image_size) == (3, 3, 8)
+    for images, count in ((data.train, PER_CLASS["train"]), (data.evaluation, PER_CLASS["test"])):
+        assert images.labels.tolist() == [label for label in range(3) for _ in range(count)]
+        colours = torch.tensor(list(COLOURS.values()), dtype=torch.uint8)[images.labels]
+        assert torch.equal(images.images, colours[:, :, None, None].expand(-1, -1, 8, 8))
+
+
+def test_classes_are_folders_in_alphabetical_order(folder):
+    """Every image is there with its folder's label, and other files are passed over."""
+    assert_whole(load(data_at(folder), Split.FULL))
+
+
+def test_train_and_test_may_lie_one_folder_deeper(folder):
+    """As they do in most archives, once extracted."""
+    assert_whole(load(data_at(folder.parent), Split.FULL))
+
+
+def test_an_archive_is_read_as_it_is(archive):
+    """Compressed or not, nothing need be extracted."""
+    assert_whole(load(data_at(archive.as_uri()), Split.FULL))
+
+
+def test_images_are_numbered_alike_however_they_are_packed(folder, tmp_path):
+    """By class, then by file, also where a class's name continues another's; hidden files are passed over."""
+    (folder / "train" / "ant-like").mkdir()
+    picture((9, 9, 9)).save(folder / "train" / "ant-like" / "0.png")
+    (folder / "train" / ".hidden").mkdir()
+    for hidden in (".hidden/0.png", "ant/._00.png"):
+        (folder / "train" / hidden).write_bytes(b"no image")
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(folder, "deeper")
+    on_disk, packed = (load(data_at(path), Split.FULL) for path in (folder, tmp_path / "set.tar"))
+    assert on_disk.train.labels.tolist() == [0] * 5 + [1] + [2] * 5 + [3] * 5
+    assert torch.equal(packed.train.images, on_disk.train.images)
+    assert packed.train_digest == on_disk.train_digest
+
+
+def test_a_search_needs_no_test_images_and_does_not_open_them(folder):
+    """A test image that is damaged goes unnoticed, and so does a test folder that is missing."""
+    path = folder / "test" / "ant" / "00.png"
+    path.write_bytes(b"damaged")
+    assert len(load(data_at(folder), Split.SEARCH).evaluation) == 3
+    for name in COLOURS:
+        for image in (folder / "test" / name).iterdir():
+            image.unlink()
+    assert len(load(data_at(folder), Split.SEARCH).evaluation) == 3
+    with pytest.raises(DataError, match=r"data\.uri: .*set holds no test images for the final comparison"):
+        load(data_at(folder), Split.FULL)
+
+
+def test_images_are_scaled_by_their_shorter_side_and_cut_to_the_middle(folder):
+    """Of a wide image with red ends the blue middle is kept."""
+    wide = Image.fromarray(np.zeros((16, 64, 3), dtype=np.uint8))
+    wide.paste((200, 0, 0), (0, 0, 64, 16))
+    wide.paste((0, 0, 200), (20, 0, 44, 16))
+    wide.save(folder / "train" / "ant" / "00.png")
+    train = load(data_at(folder, search_validation=Part(count=1, seed=1)), Split.FULL).train
+    assert torch.equal(train.images[0], torch.tensor([0, 0, 200], dtype=torch.uint8)[:, None, None].expand(3, 8, 8))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "CMYK"])
+def test_images_of_any_mode_become_rgb(folder, mode):
+    """Grey, palette, transparent: three channels come out."""
+    suffix = "jpg" if mode == "CMYK" else "png"
+    (folder / "train" / "ant" / "00.png").unlink()
+    picture((255, 255, 255)).convert(mode).save(folder / "train" / "ant" / f"00.{suffix}")
+    train = load(data_at(folder), Split.FULL).train
+    assert (train.images[0] == 255).all()
+
+
+def test_images_have_the_side_asked_for(folder):
+    """32 pixels where nothing is said."""
+    assert load(data_at(folder, image_size=12), Split.SEARCH).train.images.shape[2:] == (12, 12)
+    assert load(data_at(folder, image_size=None), Split.SEARCH).train.images.shape[2:] == (32, 32)
+
+
+def damage_of(kind, whole):
+    """The bytes of an image, spoilt."""
+    return {"empty": b"", "text": b"no image", "cut off": whole[: len(whole) // 2]}[kind]
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "cut off"])
+def test_one_damaged_image_among_many_is_named_and_nothing_is_cached(folder, tmp_path, kind):
+    """The message holds the file, and the next start decodes anew."""
+    path = folder / "train" / "bee" / "03.png"
+    path.write_bytes(damage_of(kind, path.read_bytes()))
+    with pytest.raises(DataError, match=r"set: train/bee/03\.png is damaged or no image .*; replace or remove it"):
+        load(data_at(folder), Split.SEARCH, cache=str(tmp_path / "cache"))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_one_damaged_image_in_an_archive_is_named(folder, tmp_path):
+    """The message holds the archive and the file in it."""
+    (folder / "train" / "bee" / "03.png").write_bytes(b"no image")
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(folder, "deeper")
+    with pytest.raises(DataError, match=r"set\.tar: train/bee/03\.png is damaged"):
+        load(data_at(tmp_path / "set.tar"), Split.SEARCH)
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.5, 0.7])
+def test_an_archive_that_is_cut_off_is_named(archive, share):
+    """Wherever a download stopped, the archive does not pass for a whole one."""
+    archive.write_bytes(archive.read_bytes()[: int(share * archive.stat().st_size)])
+    with pytest.raises(DataError, match=r"set\.tar.* is cut off or no tar archive .*; download it again"):
+        load(data_at(archive), Split.SEARCH)
+
+
+def test_an_archive_cut_off_between_two_files_is_named(folder, tmp_path):
+    """Where tarfile itself sees nothing amiss."""
+    path = tmp_path / "set.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.add(folder, "deeper")
+    with tarfile.open(path) as tar:
+        boundary = tar.getmembers()[-3].offset
+    path.write_bytes(path.read_bytes()[:boundary])
+    with pytest.raises(DataError, match=r"set\.tar is cut off or no tar archive"):
+        load(data_at(path), Split.SEARCH)
+
+
+def test_a_folder_of_another_form_is_told_the_form(tmp_path):
+    """Neither an empty folder nor one with classes at the top will do."""
+    for path in (tmp_path, tmp_path / "ant"):
+        path.mkdir(exist_ok=True)
+        with pytest.raises(DataError, match=r"data\.uri: .* expected train/<class>/<image>"):
+            load(data_at(tmp_path), Split.SEARCH)
+
+
+def test_an_archive_of_another_form_is_told_the_form(tmp_path):
+    """An archive without train in it is whole and still no data set."""
+    path = tmp_path / "other.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo("readme"), io.BytesIO())
+    with pytest.raises(DataError, match=r"other\.tar holds no training images; expected train/<class>/<image>"):
+        load(data_at(path), Split.SEARCH)
+
+
+def test_a_test_class_without_training_images_is_named(folder):
+    """It could never be recognised."""
+    (folder / "test" / "cat").rename(folder / "test" / "dog")
+    with pytest.raises(DataError, match="no folder train/dog for test/dog"):
+        load(data_at(folder), Split.FULL)
+
+
+def test_real_images_come_out_of_a_real_archive():
+    """15,000 and 3,000 photographs of ten classes, with the statistics of natural images."""
+    path = shared_data("cifar10-subset.tar")
+    data = load(Data(dataset="ImageFolder", uri=str(path)), Split.FULL)
+    assert (len(data.train), len(data.evaluation), data.classes, data.image_size) == (15_000, 3_000, 10, 32)
+    assert torch.bincount(data.train.labels).tolist() == [1_500] * 10
+    torch.testing.assert_close(data.mean, torch.tensor([0.4914, 0.4822, 0.4465]), atol=0.01, rtol=0)
+    torch.testing.assert_close(data.std, torch.tensor([0.2470, 0.2435, 0.2616]), atol=0.01, rtol=0)

@@ -1,0 +1,134 @@
+"""From a manifest's data section to a trial's images."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from graphtrial.contract import Data, Labelled, Part, Split
+from graphtrial.data import DataError, load
+
+DIGITS = Data(dataset="digits")
+
+
+def as_set(images):
+    """Each image's bytes with its label."""
+    return sorted(
+        (image.numpy().tobytes(), int(label)) for image, label in zip(images.images, images.labels, strict=True)
+    )
+
+
+def test_digits_are_those_of_scikit_learn():
+    """Training and test images together are the package's, with 16 scaled to 255."""
+    data = load(DIGITS, Split.FULL)
+    package = load_digits()
+    pixels = np.round(package.images * 255 / 16).astype(np.uint8)
+    expected = sorted((image.tobytes(), int(label)) for image, label in zip(pixels, package.target, strict=True))
+    assert sorted(as_set(data.train) + as_set(data.evaluation)) == expected
+
+
+def test_the_split_of_digits_never_changes():
+    """Results on it are compared across versions, machines and seeds."""
+    data = load(DIGITS, Split.FULL)
+    text = hashlib.sha256(data.train.images.contiguous().numpy().tobytes() + data.train.labels.numpy().tobytes())
+    assert text.hexdigest()[:16] == "d75cfc0c4da26f9f"
+
+
+def test_a_search_holds_out_a_fifth_of_the_training_images():
+    """Training and validation images are disjoint and together all training images; no test image among them."""
+    search, full = load(DIGITS, Split.SEARCH), load(DIGITS, Split.FULL)
+    assert (len(search.train), len(search.evaluation)) == (638, 159)
+    assert sorted(as_set(search.train) + as_set(search.evaluation)) == as_set(full.train)
+
+
+def test_labelled_images_are_drawn_after_the_split():
+    """Out of what a search trains on, or out of all training images; what is scored stays whole."""
+    data = Data(dataset="digits", search_validation=Part(count=97), labelled=Labelled(count=300))
+    search, full = load(data, Split.SEARCH), load(data, Split.FULL)
+    assert (len(search.train), len(search.evaluation)) == (300, 97)
+    assert (len(full.train), len(full.evaluation)) == (300, 1000)
+    everything = load(DIGITS, Split.FULL)
+    assert set(as_set(full.train)) < set(as_set(everything.train))
+    assert as_set(full.evaluation) == as_set(everything.evaluation)
+
+
+def test_statistics_are_those_of_the_images_trained_on():
+    """Mean and standard deviation of pixels in 0..1, of the labelled images alone."""
+    data = load(Data(dataset="digits", labelled=Labelled(count=100)), Split.SEARCH)
+    pixels = data.train.images.double() / 255
+    torch.testing.assert_close(data.mean.double(), pixels.mean((0, 2, 3)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(data.std.double(), pixels.std((0, 2, 3), correction=0), rtol=1e-6, atol=0)
+
+
+def test_equal_training_images_have_equal_digests():
+    """Teachers are shared by digest: other images, another digest; another evaluation, the same."""
+    search, full = load(DIGITS, Split.SEARCH), load(DIGITS, Split.FULL)
+    again = load(Data(dataset="digits", search_validation=Part(fraction=0.2)), Split.SEARCH)
+    reseeded = load(Data(dataset="digits", search_validation=Part(fraction=0.2, seed=1)), Split.SEARCH)
+    digests = {data.train_digest for data in (search, full, again, reseeded)}
+    assert (again.train_digest, len(digests)) == (search.train_digest, 3)
+
+
+def test_images_are_laid_out_channels_last():
+    """Batches then take them as they are, without a second copy."""
+    data = load(DIGITS, Split.SEARCH)
+    assert data.train.images.permute(0, 2, 3, 1).is_contiguous()
+    assert (data.train.images.dtype, data.train.labels.dtype) == (torch.uint8, torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"dataset": "TinyImageNet"},
+            r"data\.dataset: TinyImageNet cannot be loaded by this version yet; use one of digits",
+        ),
+        ({"dataset": "mylab.sets:Small"}, r"data\.dataset: mylab\.sets:Small cannot be loaded by this version yet"),
+        (
+            {"dataset": "digits", "image_size": 16},
+            r"data\.imageSize: images of digits have 8 pixels a side; leave",
+        ),
+        ({"dataset": "CIFAR10", "image_size": 64}, r"data\.imageSize: images of CIFAR10 have 32 pixels"),
+        ({"dataset": "CIFAR10"}, r"data\.uri: is required for CIFAR10"),
+        ({"dataset": "ImageFolder"}, r"data\.uri: is required for ImageFolder"),
+        (
+            {"dataset": "CIFAR10", "uri": "s3://data/cifar10"},
+            r"data\.uri: s3://data/cifar10 cannot be read by this",
+        ),
+        ({"dataset": "CIFAR10", "uri": "/no/such"}, r"data\.uri: no such file or folder: /no/such$"),
+        (
+            {"dataset": "ImageFolder", "uri": "file:///no/such%20one"},
+            r"data\.uri: no such .* folder: /no/such one$",
+        ),
+    ],
+)
+def test_what_cannot_be_loaded_names_the_field(fields, words):
+    """And says what would be right."""
+    with pytest.raises(DataError, match=words):
+        load(Data(**fields), Split.SEARCH)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    """As in a shell."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    with pytest.raises(DataError, match=f"{tmp_path}/data holds no folder cifar-10-batches-py"):
+        load(Data(dataset="CIFAR10", uri="~/data"), Split.SEARCH)
+
+
+def test_what_the_system_refuses_is_named(tmp_path, monkeypatch):
+    """A folder that this user may not read; permission bits would not stop root."""
+
+    def iterdir(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(DataError, match=f"data.uri: {tmp_path} cannot be read: Permission denied; check"):
+        load(Data(dataset="ImageFolder", uri=str(tmp_path)), Split.SEARCH)

@@ -1,0 +1,178 @@
+import json
+import logging
+
+import pytest
+import torch
+
+from graphtrial.contract import Evaluation, RungScore, TrialResult
+from graphtrial.storage import Corrupt, open_store
+from graphtrial.training.checkpoint import (
+    POINTER,
+    Machine,
+    Progress,
+    Snapshot,
+    SupersededError,
+    TrialFolder,
+    decode,
+    encode,
+)
+
+MACHINE = Machine(torch="2", threads=1, processor="a processor")
+
+
+def snapshot(step):
+    generator = torch.Generator().manual_seed(step)
+    evaluation = Evaluation(number=1, step=step, score=float("nan"), nodes={"1": 0.5}, losses={"1": 1.5}, seconds=2.0)
+    progress = Progress(subject="digest", machine=MACHINE, step=step, evaluations=(evaluation,), seconds=3.0)
+    weights = {"1": {"weight": torch.randn(3, 2, generator=generator), "count": torch.tensor(step)}}
+    momentum = [torch.randn(2, 3, 4, 4, generator=generator).to(memory_format=torch.channels_last)]
+    return Snapshot(progress, weights, momentum, torch.tensor([1.25], dtype=torch.float64))
+
+
+def checkpoints(folder):
+    return sorted(path.name for path in folder.glob("*.pt"))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(tmp_path.as_uri())
+
+
+def test_a_checkpoint_keeps_every_tensor_and_its_layout():
+    """Read back it holds the same bits in the same order of memory, and the same progress."""
+    actual, expected = decode(encode(snapshot(7)), "here"), snapshot(7)
+    assert actual.progress.model_dump_json() == expected.progress.model_dump_json()
+    assert torch.equal(actual.networks["1"]["weight"], expected.networks["1"]["weight"])
+    assert torch.equal(actual.momentum[0], expected.momentum[0])
+    assert actual.momentum[0].stride() == expected.momentum[0].stride()
+    assert actual.loss_sums.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no checkpoint", encode(snapshot(1))[:1000]], ids=["empty", "text", "truncated"]
+)
+def test_what_is_no_checkpoint_is_named_as_corrupt(data):
+    """Whatever torch.load makes of it, one error names the object."""
+    with pytest.raises(Corrupt, match=r"^s3://bucket/1\.pt cannot be read"):
+        decode(data, "s3://bucket/1.pt")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    """A pickle that calls a function is refused."""
+
+    class Calls:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "made"), "w"))
+
+    path = tmp_path / "evil.pt"
+    torch.save({"progress": Calls()}, path)
+    with pytest.raises(Corrupt, match="weights_only"):
+        decode(path.read_bytes(), "evil.pt")
+    assert not (tmp_path / "made").exists()
+
+
+def test_an_empty_folder_has_no_checkpoint(store):
+    """The first attempt starts from scratch."""
+    assert TrialFolder(store, 1).latest() is None
+
+
+def test_the_pointer_leads_to_the_last_save_and_two_checkpoints_stay(store, tmp_path):
+    """Older ones go once the pointer has moved."""
+    folder = TrialFolder(store, 1)
+    for step in (3, 6, 9):
+        folder.save(snapshot(step))
+    latest = TrialFolder(store, 2).latest()
+    assert latest is not None
+    assert latest.progress.step == 9
+    assert [name.rpartition("-")[2] for name in checkpoints(tmp_path)] == ["6.pt", "9.pt"]
+    assert json.loads((tmp_path / POINTER).read_text())["attempt"] == 1
+
+
+def test_checkpoints_of_earlier_attempts_are_pruned_by_the_next(store, tmp_path):
+    """A resumed attempt keeps what it resumed from as the one before its own."""
+    first = TrialFolder(store, 1)
+    first.save(snapshot(3))
+    first.save(snapshot(6))
+    second = TrialFolder(store, 2)
+    second.latest()
+    second.save(snapshot(9))
+    assert [(name[0], name.rpartition("-")[2]) for name in checkpoints(tmp_path)] == [("1", "6.pt"), ("2", "9.pt")]
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(store, tmp_path, caplog):
+    """The one before it serves."""
+    folder = TrialFolder(store, 1)
+    folder.save(snapshot(3))
+    folder.save(snapshot(6))
+    (last,) = tmp_path.glob("*-6.pt")
+    damage(last)
+    latest = TrialFolder(store, 2).latest()
+    assert latest is not None
+    assert latest.progress.step == 3
+    assert last.name in caplog.text
+
+
+def test_without_a_readable_checkpoint_the_training_starts_from_scratch(store, tmp_path, caplog):
+    """And says so."""
+    TrialFolder(store, 1).save(snapshot(3))
+    damage(next(tmp_path.glob("*.pt")))
+    with caplog.at_level(logging.WARNING):
+        assert TrialFolder(store, 2).latest() is None
+    assert "starts from scratch" in caplog.text
+
+
+def test_a_damaged_checkpoint_is_the_first_to_be_pruned(store, tmp_path):
+    """It does not take the place of one that can be read."""
+    folder = TrialFolder(store, 1)
+    folder.save(snapshot(3))
+    folder.save(snapshot(6))
+    damage(next(tmp_path.glob("*-6.pt")))
+    second = TrialFolder(store, 2)
+    second.latest()
+    second.save(snapshot(5))
+    assert [name.rpartition("-")[2] for name in checkpoints(tmp_path)] == ["3.pt", "5.pt"]
+
+
+def test_a_damaged_pointer_is_replaced(store, tmp_path):
+    """Checkpoints are found without it, and the next save writes a new one."""
+    TrialFolder(store, 1).save(snapshot(3))
+    damage_text = tmp_path / POINTER
+    damage_text.write_text("{")
+    second = TrialFolder(store, 2)
+    latest = second.latest()
+    second.save(snapshot(4))
+    assert latest is not None
+    assert latest.progress.step == 3
+    assert json.loads(damage_text.read_text())["step"] == 4
+
+
+def test_the_pointer_never_moves_back_to_a_lower_attempt(store, tmp_path):
+    """An attempt that was thought lost ends instead of undoing its successor's work."""
+    lost, next_one = TrialFolder(store, 1), TrialFolder(store, 2)
+    lost.save(snapshot(3))
+    next_one.latest()
+    next_one.save(snapshot(6))
+    with pytest.raises(SupersededError, match="belongs to attempt 2: attempt 1 ends here"):
+        lost.save(snapshot(9))
+    assert json.loads((tmp_path / POINTER).read_text())["step"] == 6
+
+
+def test_rungs_are_gathered_from_the_reports_of_all_attempts(store, tmp_path, caplog):
+    """A damaged report is passed over with a warning, and the others count."""
+    for attempt, rung in ((1, 1), (2, 2), (3, 4)):
+        result = TrialResult(attempt=attempt, rungs=(RungScore(rung=rung, score=rung / 10),))
+        TrialFolder(store, attempt).report(result)
+    damage(next((tmp_path / "reports").glob("2-*.json")))
+    assert TrialFolder(store, 4).reported_rungs() == {1: 0.1, 4: 0.4}
+    assert "a report is passed over" in caplog.text
+
+
+def test_a_score_that_is_not_a_number_survives_a_report(store):
+    """It travels as a string in JSON."""
+    TrialFolder(store, 1).report(TrialResult(attempt=1, rungs=(RungScore(rung=1, score=float("nan")),)))
+    (score,) = TrialFolder(store, 2).reported_rungs().values()
+    assert score != score

@@ -1,0 +1,174 @@
+"""One attempt of a trial: put together what its spec says, take over where an earlier attempt was, train.
+
+The metrics port opens before the data is read, so that a taken port is known at once and rungs of earlier attempts
+are shown as early as can be.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from graphtrial.contract import Augmentation, Device, ExitCode, Model, Split, TrialSpec, digest, needed_nodes
+from graphtrial.data import Batches, ImageSet, TrialData, load
+from graphtrial.evaluation import Evaluator
+from graphtrial.evaluation import unsupported as unsupported_objective
+from graphtrial.training.checkpoint import Machine, Snapshot, TrialFolder
+from graphtrial.training.errors import RefusedError
+from graphtrial.training.exposition import Exposition
+from graphtrial.training.loop import Parts, Training
+from graphtrial.training.networks import build_networks, publish
+from graphtrial.training.sgd import Sgd
+from graphtrial.training.state import State, result
+from graphtrial.training.step import GraphStep
+from graphtrial.training.step import unsupported as unsupported_graph
+from graphtrial.training.timetable import Timetable
+
+_EVALUATION_BATCH = 512
+
+
+def attempt(spec: TrialSpec, state: State, folder: TrialFolder, stop_requested: Callable[[], bool]) -> ExitCode:
+    """Train until the end or until asked to stop; ``state`` tells how far it got, whatever happens.
+
+    Raises:
+        RefusedError: If the spec cannot be trained.
+        DataError: If the images cannot be used.
+        DivergedError: If a loss or score is not finite.
+        StorageError: If the folder, a teacher or a place to publish fails.
+    """
+    _check(spec)
+    device = _prepare_torch(spec)
+    machine = _machine(spec)
+    snapshot = folder.latest()
+    state.rungs.update(folder.reported_rungs())
+    if snapshot is not None:
+        _take_over(spec, state, snapshot, machine)
+    exposition = _expose(spec, state, folder)
+    data = load(spec.data, spec.split, cache=spec.cache)
+    parts = _put_together(spec, data, machine, device, folder, exposition)
+    code = Training(parts, state, snapshot).run(stop_requested)
+    if code is ExitCode.DONE and state.step == parts.timetable.total_steps:
+        publish(spec, parts.networks, data.train_digest)
+    return code
+
+
+def _check(spec: TrialSpec) -> None:
+    """Refuse what a valid spec may say and this version cannot do."""
+    found = unsupported_graph(spec.graph) + unsupported_objective(spec.objective)
+    if spec.split is Split.FULL and spec.stop_after is not None:
+        found.append("stopAfter: a trial on all training images is scored at its last evaluation only; leave it out")
+    needed = needed_nodes(spec.graph, spec.objective.score_of)
+    found += [f"publish: node {name!r} is not trained; name one that is" for name in spec.publish if name not in needed]
+    if spec.device is Device.CUDA and not torch.cuda.is_available():
+        found.append("device: torch sees no CUDA device here; use CPU")
+    if found:
+        raise RefusedError("; ".join(found))
+
+
+def _prepare_torch(spec: TrialSpec) -> torch.device:
+    torch.set_num_threads(spec.threads)
+    if spec.device is Device.CUDA:
+        return torch.device("cuda")
+    # Scattered additions of several threads would otherwise come in any order. Not use_deterministic_algorithms,
+    # which imports torch's compiler: seconds of every cold start.
+    torch.set_deterministic_debug_mode("error")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return torch.device("cpu")
+
+
+def _machine(spec: TrialSpec) -> Machine:
+    if spec.device is Device.CUDA:
+        return Machine(torch=torch.__version__, threads=spec.threads, processor=torch.cuda.get_device_name())
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text().splitlines() if listing.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    processor = f"{model or platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
+    return Machine(torch=torch.__version__, threads=spec.threads, processor=processor)
+
+
+def _subject(spec: TrialSpec) -> str:
+    """A digest of all that decides the weights after a number of steps."""
+    parts: dict[str, Model] = {"graph": spec.graph, "data": spec.data, "training": spec.training}
+    settings = {name: part.to_json() for name, part in parts.items()}
+    score_of, split = spec.objective.score_of.value, spec.split.value
+    return digest(settings | {"seed": spec.seed, "scoreOf": score_of, "split": split, "teachers": spec.teachers})
+
+
+def _take_over(spec: TrialSpec, state: State, snapshot: Snapshot, machine: Machine) -> None:
+    progress = snapshot.progress
+    if progress.subject != _subject(spec):
+        raise RefusedError(
+            f"checkpoint.uri: the checkpoint in {spec.checkpoint.uri} is of another graph, data, training or seed; "
+            f"name an empty folder"
+        )
+    state.step = state.resumed_at = progress.step
+    state.evaluations = list(progress.evaluations)
+    state.rungs = {found.rung: found.score for found in progress.rungs} | state.rungs
+    state.seconds_before = progress.seconds
+    state.inexact = progress.inexact or _difference(progress.machine, machine, spec.device)
+
+
+def _difference(before: Machine, now: Machine, device: Device) -> str:
+    """Why a run resumed on this machine is not bit-equal to one that was not interrupted; empty if it is."""
+    if device is Device.CUDA:
+        return "resumed on CUDA, where sums are not repeatable to the bit"
+    changed = [
+        f"{name} {value} instead of {getattr(before, name)}" for name, value in now if value != getattr(before, name)
+    ]
+    return f"resumed with {', '.join(changed)}: not bit-equal to an undisturbed run" if changed else ""
+
+
+def _expose(spec: TrialSpec, state: State, folder: TrialFolder) -> Exposition:
+    exposition = Exposition(spec)
+    if state.rungs:
+        folder.report(result(spec, state))
+    exposition.rungs.update(state.rungs)
+    exposition.steps, exposition.evaluations = state.step, len(state.evaluations)
+    folder.announce(exposition.port)
+    return exposition
+
+
+def _put_together(
+    spec: TrialSpec,
+    data: TrialData,
+    machine: Machine,
+    device: torch.device,
+    folder: TrialFolder,
+    exposition: Exposition,
+) -> Parts:
+    training = spec.training
+    needed = needed_nodes(spec.graph, spec.objective.score_of)
+    networks = build_networks(
+        spec, needed, classes=data.classes, channels=data.channels, train_digest=data.train_digest, device=device
+    )
+
+    def batches(images: ImageSet, augmentation: Augmentation, size: int) -> Batches:
+        return Batches(images, augmentation=augmentation, mean=data.mean, std=data.std, device=device, batch_size=size)
+
+    train = batches(data.train, training.augmentation, training.batch_size)
+    timetable = Timetable.of(spec, steps_per_epoch=len(train.epoch_order(spec.seed, 0)))
+    step = GraphStep(
+        spec.graph,
+        networks,
+        needed=needed,
+        total_steps=timetable.total_steps,
+        precision=training.precision,
+        device=device,
+    )
+    scored = batches(data.evaluation, Augmentation.NONE, _EVALUATION_BATCH)
+    evaluator = Evaluator(
+        spec.graph,
+        networks,
+        scored.evaluation_batches,
+        objective=spec.objective,
+        precision=training.precision,
+        device=device,
+    )
+    learning = [parameter for name in step.names for parameter in networks[name].parameters()]
+    return Parts(
+        spec, _subject(spec), machine, timetable, networks, step, Sgd(learning, training), train, evaluator, folder,
+        exposition,
+    )  # fmt: skip

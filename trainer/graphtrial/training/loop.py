@@ -1,0 +1,192 @@
+"""The loop of a trial: updates, evaluations, checkpoints, until the last evaluation or until asked to stop.
+
+A checkpoint holds all that the loop carries from one update to the next; the rest is a function of (seed, step). So
+a run killed anywhere repeats at most the updates since its last checkpoint, and repeats them to the bit.
+
+The device is asked for numbers only where an evaluation or a checkpoint makes it finish its work anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from graphtrial.contract import Evaluation, ExitCode, NodeKind, TrialSpec
+from graphtrial.data import Batches
+from graphtrial.evaluation import Evaluator
+from graphtrial.training.checkpoint import Machine, Progress, Snapshot, TrialFolder
+from graphtrial.training.errors import DivergedError
+from graphtrial.training.exposition import Exposition
+from graphtrial.training.schedules import learning_rate
+from graphtrial.training.sgd import Sgd
+from graphtrial.training.state import State, result, rung_scores
+from graphtrial.training.step import GraphStep
+from graphtrial.training.timetable import Timetable
+
+_log = logging.getLogger(__name__)
+
+
+class Parts(NamedTuple):
+    """What a training is put together from."""
+
+    spec: TrialSpec
+    subject: str
+    """Digest of what decides the weights; see ``Progress``."""
+    machine: Machine
+    timetable: Timetable
+    networks: Mapping[str, nn.Module]
+    step: GraphStep
+    sgd: Sgd
+    batches: Batches
+    evaluator: Evaluator
+    folder: TrialFolder
+    exposition: Exposition
+
+
+class Training:
+    """A trial under way."""
+
+    def __init__(self, parts: Parts, state: State, snapshot: Snapshot | None) -> None:
+        """Take over where ``state`` is, with the tensors of the snapshot it was read from, if there is one."""
+        self._parts, self._state = parts, state
+        self._loss_sums = torch.zeros(len(parts.step.names), dtype=torch.float64, device=parts.step.step_count.device)
+        self._loss_steps = 0
+        self._saved_at: int | None = None
+        if snapshot is not None:
+            self._restore(snapshot)
+        self._started = time.monotonic()
+        self._timed_from = (self._started, state.step)
+
+    def run(self, stop_requested: Callable[[], bool]) -> ExitCode:
+        """Train on.
+
+        Args:
+            stop_requested: Asked after each update and evaluation.
+
+        Returns:
+            DONE after the last evaluation or ``stopAfter``, STOPPED if asked to stop; all work is saved in both.
+
+        Raises:
+            DivergedError: If a loss or score is not finite; a rung's score is reported before.
+            StorageError: If the folder fails.
+        """
+        state, timetable, seed = self._state, self._parts.timetable, self._parts.spec.seed
+        order, ordered_epoch = None, -1
+        while True:
+            self._evaluate_if_due()
+            done = state.step == timetable.total_steps or self._promoted()
+            stopped = not done and stop_requested()
+            if done or stopped or timetable.saves_at(state.step):
+                self._save()
+            if done or stopped:
+                return ExitCode.DONE if done else ExitCode.STOPPED
+            epoch, position = divmod(state.step, timetable.steps_per_epoch)
+            if order is None or epoch != ordered_epoch:
+                order, ordered_epoch = self._parts.batches.epoch_order(seed, epoch), epoch
+            self._update(order[position])
+
+    def _update(self, indices: Tensor) -> None:
+        spec, step = self._parts.spec, self._state.step
+        images, labels = self._parts.batches.training_batch(indices, spec.seed, step)
+        losses = self._parts.step.losses(images, labels)
+        losses.total.backward()
+        base, total = spec.training.learning_rate, self._parts.timetable.total_steps
+        self._parts.sgd.update(learning_rate(spec.training.schedule, base, step, total))
+        self._loss_sums += losses.nodes
+        self._loss_steps += 1
+        self._state.step = self._parts.exposition.steps = step + 1
+
+    def _evaluate_if_due(self) -> None:
+        evaluations, timetable = self._state.evaluations, self._parts.timetable
+        number = timetable.evaluation_at(self._state.step)
+        if number is None or (evaluations and evaluations[-1].number >= number):
+            return
+        evaluation = self._evaluate(number)
+        evaluations.append(evaluation)
+        self._parts.exposition.evaluations = len(evaluations)
+        if number in self._parts.spec.rungs or number == timetable.evaluations:
+            self._pass_rung(evaluation)
+        self._check_finite(evaluation.losses, evaluation.score)
+
+    def _evaluate(self, number: int) -> Evaluation:
+        state = self._state
+        means = self._mean_losses()
+        self._loss_sums.zero_()
+        self._loss_steps = 0
+        since, first = self._timed_from
+        self._parts.exposition.step_seconds = (time.monotonic() - since) / max(1, state.step - first)
+        scores = self._parts.evaluator()
+        self._timed_from = (time.monotonic(), state.step)
+        # The outputs of a network can be finite where its loss no longer is.
+        score = scores.score if all(map(math.isfinite, means.values())) else math.nan
+        of = self._parts.timetable.evaluations
+        _log.info("evaluation %d of %d at step %d: score %.4f", number, of, state.step, score)
+        return Evaluation(
+            number=number, step=state.step, score=score, nodes=scores.nodes, losses=means, seconds=self._seconds()
+        )
+
+    def _pass_rung(self, evaluation: Evaluation) -> None:
+        """Checkpoint and report are durable before anybody can act on the score."""
+        reported = self._state.rungs.setdefault(evaluation.number, evaluation.score)
+        if math.isfinite(evaluation.score):
+            self._save()
+        self._parts.folder.report(result(self._parts.spec, self._state))
+        self._parts.exposition.rungs[evaluation.number] = reported
+
+    def _promoted(self) -> bool:
+        """Whether the trial has got as far as it shall for now."""
+        stop_after = self._parts.spec.stop_after
+        return stop_after is not None and any(done.number >= stop_after for done in self._state.evaluations)
+
+    def _save(self) -> None:
+        state, parts = self._state, self._parts
+        if self._saved_at == state.step:
+            return
+        self._check_finite(self._mean_losses())
+        progress = Progress(
+            subject=parts.subject,
+            machine=parts.machine,
+            step=state.step,
+            evaluations=tuple(state.evaluations),
+            rungs=rung_scores(state.rungs),
+            seconds=self._seconds(),
+            loss_steps=self._loss_steps,
+            inexact=state.inexact,
+        )
+        # A trained node that nothing teaches still updates its BatchNorm statistics as somebody's source.
+        trained = [node.name for node in parts.spec.graph.nodes if node.kind is NodeKind.TRAINED]
+        networks = {name: parts.networks[name].state_dict() for name in trained if name in parts.networks}
+        parts.folder.save(Snapshot(progress, networks, parts.sgd.momentum, self._loss_sums))
+        self._saved_at = state.step
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        for name, weights in snapshot.networks.items():
+            self._parts.networks[name].load_state_dict(weights)
+        self._parts.sgd.restore(snapshot.momentum)
+        self._parts.step.step_count.fill_(snapshot.progress.step)
+        self._loss_sums.copy_(snapshot.loss_sums)
+        self._loss_steps = snapshot.progress.loss_steps
+        self._saved_at = snapshot.progress.step
+
+    def _mean_losses(self) -> dict[str, float]:
+        """Of each node that learns, since the last evaluation."""
+        means = self._loss_sums / max(1, self._loss_steps)
+        return dict(zip(self._parts.step.names, means.tolist(), strict=True))
+
+    def _check_finite(self, losses: Mapping[str, float], score: float = 0.0) -> None:
+        bad = next((name for name, loss in losses.items() if not math.isfinite(loss)), None)
+        if bad is None and math.isfinite(score):
+            return
+        what = "the score" if bad is None else f"the loss of node {bad!r}"
+        rate = self._parts.spec.training.learning_rate
+        raise DivergedError(f"{what} is not finite at step {self._state.step}; try a lower learningRate than {rate:g}")
+
+    def _seconds(self) -> float:
+        """Spent in training and evaluation, over all attempts."""
+        return self._state.seconds_before + time.monotonic() - self._started

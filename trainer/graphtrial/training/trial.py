@@ -1,0 +1,100 @@
+"""From a TrialSpec to an exit code, in a process of its own (design 4).
+
+What ends a trial has a code of ``ExitCode`` and one message, on the log and in the result. What is not foreseen here
+is a crash: its traceback is for the developer, and another attempt may do better.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from graphtrial.contract import ExitCode, TrialSpec, problems
+from graphtrial.data import DataError
+from graphtrial.storage import StorageError, open_store
+from graphtrial.training.attempt import attempt
+from graphtrial.training.checkpoint import TrialFolder
+from graphtrial.training.errors import DivergedError, RefusedError
+from graphtrial.training.state import State, result
+
+TERMINATION_LOG = "GRAPHTRIAL_TERMINATION_LOG"
+"""The environment variable that names a file for the result without its curves, such as a pod's termination log."""
+
+_EXIT_CODES = {
+    RefusedError: ExitCode.BAD_SPEC,
+    DataError: ExitCode.BAD_DATA,
+    DivergedError: ExitCode.DIVERGED,
+    StorageError: ExitCode.STORAGE,
+}
+
+_log = logging.getLogger(__name__)
+
+
+def run(text: str) -> int:
+    """Run the trial that a TrialSpec in JSON describes, from its latest checkpoint if there is one.
+
+    SIGTERM and SIGINT make it finish the current step, save and return 143. To be called once, in the main thread of
+    a process that does nothing else: it sets signal handlers, logging and torch's threads, and leaves the metrics
+    port open until the process exits.
+
+    Returns:
+        A code of ``ExitCode``.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    try:
+        spec = TrialSpec.model_validate_json(text)
+    except ValidationError as error:
+        for line in problems(error, "TrialSpec"):
+            _log.error("%s", line)
+        return ExitCode.BAD_SPEC
+    state = State()
+    code, message = _run(spec, state)
+    _log.info("%s, attempt %d: ends with code %d at step %d", spec.trial, spec.attempt, code, state.step)
+    if termination_log := os.environ.get(TERMINATION_LOG):
+        # Kubernetes keeps 4 KiB: rungs and message fit, the curves lie beside the checkpoint.
+        short = result(spec, state, code, message).model_copy(update={"evaluations": ()})
+        Path(termination_log).write_text(short.model_dump_json(by_alias=True, exclude_defaults=True))
+    return code
+
+
+def _run(spec: TrialSpec, state: State) -> tuple[ExitCode, str]:
+    """The exit code, and why where the code does not say enough."""
+    stop = _StopRequest()
+    place = spec.checkpoint
+    folder: TrialFolder | None = None
+    try:
+        store = open_store(place.uri, endpoint=place.endpoint, region=place.region, path_style=place.path_style)
+        folder = TrialFolder(store, spec.attempt)
+        code = attempt(spec, state, folder, stop)
+        folder.report(result(spec, state, code))
+    except tuple(_EXIT_CODES) as error:
+        _log.error("%s", error)
+        code = next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
+        if folder is not None:
+            # The message is on the log already; a store that fails again has nothing to add.
+            with contextlib.suppress(StorageError):
+                folder.report(result(spec, state, code, str(error)))
+        return code, str(error)
+    return code, ""
+
+
+class _StopRequest:
+    """Whether somebody has asked this process to stop; asks the system to be told."""
+
+    def __init__(self) -> None:
+        self._made = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._make)
+
+    def _make(self, *_: object) -> None:
+        self._made = True
+
+    def __call__(self) -> bool:
+        return self._made
