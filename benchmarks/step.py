@@ -126,7 +126,10 @@ def plain_step() -> Callable[[], None]:
 
     from graphtrial.models import build
 
-    networks = [build("resnet32", classes=CLASSES, channels=3) for _ in range(NODES)]
+    # A convolution is channels-last as soon as its weights are; the published code's are not.
+    networks = [
+        build("resnet32", classes=CLASSES, channels=3).to(memory_format=torch.contiguous_format) for _ in range(NODES)
+    ]
     optimisers = [
         torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
         for network in networks

@@ -6,92 +6,24 @@ of updates, drawn from a fixed seed, shows at their metrics port.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import random
-import select
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 import torch
+from tests.trainer_process import ENDLESS, PATIENCE, Server, results, wait_for_steps
+from tests.trials import STEPS_PER_EPOCH, single_node, three_nodes, training, trial_spec
+
 from graphtrial.contract import ExitCode, TrialResult
 from graphtrial.storage import open_store
 from graphtrial.training.checkpoint import TrialFolder
-from prometheus_client.parser import text_string_to_metric_families
-
-from tests.trials import STEPS_PER_EPOCH, single_node, three_nodes, training, trial_spec
-
-PATIENCE = 120.0
-"""Seconds until a test gives up on a process that is stuck."""
-LONG = {"epochs": 2500}
-"""A length that no test waits for."""
-
-
-class Server:
-    """A fork server and the runner's side of its conversation."""
-
-    def __init__(self, logs: Path) -> None:
-        """Start it and wait until it is ready."""
-        command = [sys.executable, "-m", "graphtrial", "serve"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.logs = logs
-        self._seen = b""
-        assert self.event() == {"ready": True}
-
-    def ask(self, line: str | dict) -> None:
-        """Send a request."""
-        text = line if isinstance(line, str) else json.dumps(line)
-        self.process.stdin.write(text.encode() + b"\n")
-        self.process.stdin.flush()
-
-    def event(self) -> dict:
-        """The next event."""
-        while b"\n" not in self._seen:
-            ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
-            assert ready, "the server says nothing"
-            data = os.read(self.process.stdout.fileno(), 65536)
-            assert data, "the server has ended"
-            self._seen += data
-        line, _, self._seen = self._seen.partition(b"\n")
-        return json.loads(line)
-
-    def start(self, name: str, spec: dict, **fields) -> int:
-        """Start a trial; its pid."""
-        self.ask({"start": name, "spec": spec, "log": str(self.logs / f"{name}.log")} | fields)
-        event = self.event()
-        assert event["started"] == name
-        return event["pid"]
-
-    def end(self, name: str) -> int:
-        """Wait for a trial's end; its exit code."""
-        event = self.event()
-        assert event["ended"] == name, event
-        return event["code"]
-
-    def run(self, name: str, spec: dict) -> int:
-        """Start a trial and wait for its end."""
-        self.start(name, spec)
-        return self.end(name)
-
-    def log(self, name: str) -> str:
-        """What a trial has printed."""
-        return (self.logs / f"{name}.log").read_text()
-
-    def close(self) -> None:
-        """End it, as a runner that goes does."""
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.wait(PATIENCE)
-        self.process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -107,60 +39,6 @@ def server(shared_server, tmp_path):
     """The shared one, writing logs of this test."""
     shared_server.logs = tmp_path
     return shared_server
-
-
-@pytest.fixture
-def own_server(tmp_path):
-    """One that a test may kill."""
-    server = Server(tmp_path)
-    yield server
-    server.close()
-
-
-def scraped(folder: Path, attempt: int) -> dict[tuple[str, str], float]:
-    """What that attempt shows now, by metric and rung; empty while it does not answer."""
-    try:
-        port = int((folder / "port").read_text())
-        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
-            families = list(text_string_to_metric_families(answer.read().decode()))
-    except (FileNotFoundError, URLError, ConnectionError):
-        return {}
-    samples = [sample for family in families for sample in family.samples]
-    return {
-        (sample.name, sample.labels.get("rung", "")): sample.value
-        for sample in samples
-        if sample.labels["attempt"] == str(attempt)
-    }
-
-
-def wait_for_steps(folder: Path, attempt: int, steps: int) -> dict[tuple[str, str], float]:
-    """The first scrape of an attempt that shows so many updates."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        found = scraped(folder, attempt)
-        if found.get(("graphtrial_steps_total", ""), -1) >= steps:
-            return found
-        time.sleep(0.002)
-    raise AssertionError(f"attempt {attempt} never got to step {steps}")
-
-
-def wait_for_end(pid: int) -> None:
-    """Of a process that is not our child."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        # A zombie that nobody reaps has ended too.
-        status = Path(f"/proc/{pid}/stat")
-        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"process {pid} does not end")
-
-
-def results(folder: Path) -> dict[int, TrialResult]:
-    """Reports by attempt."""
-    store = open_store(folder.as_uri())
-    found = [TrialResult.model_validate_json(store.read(key)) for key in store.list("reports/")]
-    return {result.attempt: result for result in found}
 
 
 def final(folder: Path):
@@ -205,7 +83,7 @@ def test_a_trial_killed_again_and_again_ends_as_if_nothing_had_happened(server, 
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     assert server.run("undisturbed", trial_spec(undisturbed, **common)) == ExitCode.DONE
     draw = random.Random(f"kills {precision}")
-    kills = sorted(draw.sample(range(1, 16 * STEPS_PER_EPOCH - 12), 4))
+    kills = sorted(draw.sample(range(1, 8 * STEPS_PER_EPOCH), 4))
     for attempt, step in enumerate(kills, start=1):
         request, code = draw.choice([("kill", -signal.SIGKILL), ("stop", ExitCode.STOPPED)])
         server.start("disturbed", trial_spec(disturbed, attempt=attempt, **common))
@@ -232,7 +110,7 @@ def test_a_trial_stopped_at_a_rung_goes_on_as_if_it_had_not_been(server, tmp_pat
 def test_sigterm_saves_the_step_that_it_interrupts(server, tmp_path):
     """No update is lost, whatever the checkpoint interval."""
     folder = tmp_path / "trial"
-    spec = trial_spec(folder, training=training(length=LONG))
+    spec = trial_spec(folder, training=training(length=ENDLESS))
     spec["checkpoint"]["every"] = {"epochs": 1000}
     server.start("trial", spec)
     wait_for_steps(folder, 1, 5)
@@ -246,11 +124,11 @@ def test_sigterm_saves_the_step_that_it_interrupts(server, tmp_path):
 def test_rungs_of_a_killed_attempt_are_shown_by_the_next(server, tmp_path):
     """From its first scrape on, with the same scores, and reported beside its own checkpoint."""
     folder = tmp_path / "trial"
-    server.start("trial", trial_spec(folder, training=training(length=LONG)))
+    server.start("trial", trial_spec(folder, training=training(length=ENDLESS)))
     before = wait_for_steps(folder, 1, 2 * STEPS_PER_EPOCH + 1)
     server.ask({"kill": "trial"})
     assert server.end("trial") == -signal.SIGKILL
-    server.start("trial", trial_spec(folder, attempt=2, training=training(length=LONG)))
+    server.start("trial", trial_spec(folder, attempt=2, training=training(length=ENDLESS)))
     after = wait_for_steps(folder, 2, 0)
     server.ask({"stop": "trial"})
     server.end("trial")
@@ -360,77 +238,6 @@ def test_a_users_mistake_has_a_code_and_one_message(server, tmp_path, changes, c
     log = server.log("trial")
     assert message in log
     assert "Traceback" not in log
-
-
-def test_a_crash_is_a_traceback_in_the_trials_own_log(server, tmp_path):
-    """Exit code 1, and the server goes on."""
-    (tmp_path / "folder").mkdir()
-    spec = trial_spec(tmp_path / "trial")
-    assert server.start("trial", spec, cpus=[100_000]) > 0
-    assert server.end("trial") == 1
-    assert "Traceback" in server.log("trial")
-    assert server.run("next", trial_spec(tmp_path / "next")) == ExitCode.DONE
-
-
-def test_the_server_never_has_a_second_thread(server, tmp_path):
-    """Neither when it is ready nor after trials: only such a process can be forked safely."""
-    assert server.run("trial", trial_spec(tmp_path / "trial", stopAfter=1)) == ExitCode.DONE
-    assert len(os.listdir(f"/proc/{server.process.pid}/task")) == 1
-
-
-def test_a_trial_runs_where_and_as_it_was_told(server, tmp_path):
-    """On its cores, in a process group that a terminal's Ctrl-C does not reach."""
-    folder = tmp_path / "trial"
-    core = min(os.sched_getaffinity(0))
-    pid = server.start("trial", trial_spec(folder, training=training(length=LONG)), cpus=[core])
-    wait_for_steps(folder, 1, 1)
-    assert os.sched_getaffinity(pid) == {core}
-    assert os.getpgid(pid) == pid
-    server.process.send_signal(signal.SIGINT)
-    server.ask({"kill": "trial"})
-    assert server.end("trial") == -signal.SIGKILL
-
-
-@pytest.mark.parametrize(
-    ("request_line", "message", "name"),
-    [
-        ("{", "a request is one JSON object per line", None),
-        ('{"pause": "a"}', "unknown request", None),
-        ('{"stop": "a"}', "no trial 'a' is running", "a"),
-        ('{"start": "a", "spec": {}}', "start.log: is required and missing", "a"),
-        ('{"start": "a", "spec": {}, "log": "/nowhere/log"}', "log: /nowhere/log cannot be opened", "a"),
-    ],
-)
-def test_a_bad_request_is_an_event(server, request_line, message, name):
-    """The server says what is wrong and goes on."""
-    server.ask(request_line)
-    event = server.event()
-    assert event["error"].startswith(message)
-    assert event["id"] == name
-
-
-def test_trials_save_and_end_when_the_runner_is_gone(own_server, tmp_path):
-    """The end of standard input is SIGTERM for all, and the server waits for them."""
-    folders = [tmp_path / name for name in ("a", "b")]
-    for folder in folders:
-        own_server.start(folder.name, trial_spec(folder, training=training(length=LONG)))
-    for folder in folders:
-        wait_for_steps(folder, 1, 1)
-    own_server.process.stdin.close()
-    assert own_server.process.wait(PATIENCE) == 0
-    assert [results(folder)[1].exit_code for folder in folders] == [ExitCode.STOPPED] * 2
-
-
-def test_trials_save_and_end_when_the_server_is_killed(own_server, tmp_path):
-    """Each sees its lifeline end, also while siblings live on for a moment."""
-    folders = [tmp_path / name for name in ("a", "b")]
-    pids = [own_server.start(f.name, trial_spec(f, training=training(length=LONG))) for f in folders]
-    for folder in folders:
-        wait_for_steps(folder, 1, 1)
-    own_server.process.kill()
-    for pid in pids:
-        wait_for_end(pid)
-    assert [results(folder)[1].exit_code for folder in folders] == [ExitCode.STOPPED] * 2
 
 
 def graphtrial(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

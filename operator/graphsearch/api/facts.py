@@ -12,7 +12,7 @@ class SearchFacts(Model):
     uid: str
     started_at: float
     winner: int | None = None
-    """Index of the Search trial whose graph was chosen; of the first contender's first trial for fixed graphs."""
+    """Index of the Search trial whose graph was chosen; None for fixed graphs, of which none is chosen."""
     winner_node: str = ""
     """BestNode: the node that was chosen."""
     ended_at: float | None = None

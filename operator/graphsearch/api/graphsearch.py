@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from graphsearch.api.space import Space
 from graphsearch.api.training import TrainingChoice, unit_problem
-from graphtrial.contract import Data, Graph, Length, Model, Objective, Violation, refuse, score_violations
+from graphtrial.contract import Data, Graph, Length, Model, NodeKind, Objective, Violation, refuse, score_violations
 
 API_VERSION = "graphsearch.io/v1alpha1"
 
@@ -88,6 +88,10 @@ class Baseline(StrEnum):
     """KD: a frozen pretrained teacher, KL at temperature 2."""
     ALL_THROUGH = "AllThrough"
     """The found graph's losses with every gate Through ("Fixed" in figure 3.9)."""
+
+
+_MOST_NETWORKS = {Baseline.MUTUAL_LEARNING: 8, Baseline.DISTILLATION: 14}
+"""So that M label edges and M(M-1) others are at most 64, and M students, teacher and ensemble at most 16 nodes."""
 
 
 class Comparison(Model):
@@ -223,7 +227,7 @@ class GraphSearchSpec(Model):
             return [Violation(("training", "evaluateEvery"), problem)]
         if (self.space is None) == (not self.graphs):
             return [Violation((), "give either space (graphs are drawn) or graphs (a fixed list)")]
-        return [*self._graph_names(), *self._graph_scores(), *self._stages()]
+        return [*self._graph_names(), *self._graph_scores(), *self._stages(), *self._baselines()]
 
     def _graph_names(self) -> list[Violation]:
         found: list[Violation] = []
@@ -261,6 +265,19 @@ class GraphSearchSpec(Model):
                 elif earlier[start.graph].node(start.node).model != node.model:
                     found.append(Violation((*where, "node"), f"is not a {node.model}, which this node is"))
             earlier[graph.name] = graph
+        return found
+
+    def _baselines(self) -> list[Violation]:
+        """Baselines are built from the models of the last graph; a drawn one is small enough for all of them."""
+        if self.comparison is None or not self.graphs:
+            return []
+        networks = sum(node.kind is not NodeKind.ENSEMBLE for node in self.graphs[-1].nodes)
+        found: list[Violation] = []
+        for position, baseline in enumerate(self.comparison.baselines):
+            most = _MOST_NETWORKS.get(baseline, networks)
+            if networks > most:
+                message = f"{baseline} has at most {most} networks, and the last graph has {networks}; leave it out"
+                found.append(Violation(("comparison", "baselines", position), message))
         return found
 
 

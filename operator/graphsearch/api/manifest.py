@@ -173,4 +173,3 @@ def _shown(value: Any) -> str:
     text = "(default)" if value is None else yaml.safe_dump(value, default_flow_style=True, width=10_000)
     text = text.removesuffix("\n").removesuffix("\n...")
     return text if len(text) <= 60 else text[:57] + "..."
-

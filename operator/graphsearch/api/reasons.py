@@ -31,6 +31,6 @@ class Reason(StrEnum):
     BAD_DATA = "BadData"
     """A trainer could not read the data; every other trial would meet the same."""
     BAD_SPEC = "BadSpec"
-    """A trainer refused its specification; every other trial would meet the same."""
+    """A trainer refused its specification before any trial had reported; others would meet the same."""
     COMPARISON_FAILED = "ComparisonFailed"
     """A trial of the comparison failed on every attempt."""

@@ -46,8 +46,9 @@ def build(record: SearchRecord, store: Store) -> list[str]:
     """
     weights = _copy_weights(record, store)
     drawn = {"curves": charts.curves(record), "rungs": charts.rungs(record), "comparison": charts.comparison(record)}
-    shown = {name: chart for name, chart in drawn.items() if chart is not None}
-    files = {f"{name}.svg": charts.as_svg(chart) for name, chart in shown.items()}
+    shown = {name: spec for name, spec in drawn.items() if spec is not None}
+    still = shown | ({"curves": spec} if (spec := charts.curves(record, still=True)) else {})
+    files = {f"{name}.svg": charts.as_svg(spec) for name, spec in still.items()}
     if record.found is not None:
         files["graph.svg"] = graph_svg(record, record.found)
     if (text := recipe(record)) is not None:
@@ -67,7 +68,7 @@ def build(record: SearchRecord, store: Store) -> list[str]:
         reuse_section(record, weights),
         details_section(record),
     ]
-    specs = {name: charts.as_json(chart) for name, chart in shown.items()}
+    specs = {name: charts.as_json(spec) for name, spec in shown.items()}
     title = f"{record.manifest.metadata.name} · graph search"
     files["index.html"] = page(title, sections, specs, charts.library() if specs else Html(""))
     for name, content in files.items():

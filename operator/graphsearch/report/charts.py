@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import altair as alt
@@ -21,6 +22,7 @@ from graphsearch.search.comparison import spoken
 from graphtrial.contract import Metric, Purpose
 
 _FATES = {"reached its end": "#2b7bd0", "stopped early": "#8d97a5", "failed or cancelled": "#cf4f43", "runs": "#2a9d6f"}
+_CROSS = "M-.7,-.7L.7,.7M-.7,.7L.7,-.7"
 _LONGEST_TEXT = 240
 """Characters of a graph in a tooltip."""
 _MOST_POINTS = 12_000
@@ -29,17 +31,24 @@ _MOST_POINTS = 12_000
 _VERSION = alt.SCHEMA_VERSION.rpartition(".")[0]
 """Of Vega-Lite, as vl_convert names it: the one that Altair writes for."""
 
-Chart = alt.LayerChart
+Spec = dict[str, Any]
+"""A chart as Vega-Lite."""
+_Rows = list[dict[str, Any]]
 
 
-def curves(record: SearchRecord) -> Chart | None:
-    """Every trial's learning curve with a cross where it was stopped; None without a single score."""
+def curves(record: SearchRecord, *, still: bool = False) -> Spec | None:
+    """Every trial's learning curve with a cross where it was stopped; None without a single score.
+
+    Args:
+        record: The facts.
+        still: For a picture: without what answers the pointer.
+    """
     shown = [(trial, curve(record, trial)) for trial in record.searched]
     step = max(1, math.ceil(sum(len(points) for _, points in shown) / _MOST_POINTS))
     keep = {*record.settled.rungs, record.settled.evaluations}
     scale = _factor(record)
     points = [
-        {"trial": trial.index, "evaluation": number, "score": _rounded(score * scale)}
+        {"trial": trial.index, "evaluation": number, "score": round(score * scale, 4)}
         for trial, of_one in shown
         for place, (number, score) in enumerate(of_one)
         if number in keep or place % step == 0 or place == len(of_one) - 1
@@ -47,18 +56,17 @@ def curves(record: SearchRecord) -> Chart | None:
     if not points:
         return None
     ends = [
-        {"trial": trial.index, "evaluation": of_one[-1][0], "score": _rounded(of_one[-1][1] * scale)}
+        {"trial": trial.index, "evaluation": of_one[-1][0], "score": round(of_one[-1][1] * scale, 4)}
         for trial, of_one in shown
         if of_one and trial.status.outcome is Outcome.STOPPED
     ]
     trials = [_trial(record, trial) for trial, of_one in shown if of_one]
-    return _curves(record, points, ends, trials)
+    layers = _curves(record, trials, still)
+    return _spec(380, {"points": points, "ends": ends, "trials": trials}, *layers)
 
 
-def _curves(
-    record: SearchRecord, points: list[dict[str, Any]], ends: list[dict[str, Any]], trials: list[dict[str, Any]]
-) -> Chart:
-    about = alt.LookupData(alt.InlineData(values=trials), "trial", ["graph", "fate", "found"])
+def _curves(record: SearchRecord, trials: _Rows, still: bool) -> list[alt.Chart]:
+    about = alt.LookupData(alt.NamedData("trials"), "trial", ["graph", "fate", "found"])
     near = alt.selection_point(nearest=True, on="pointermove", clear="pointerout", fields=["trial"], empty=False)
     x = alt.X("evaluation:Q", title="evaluation", scale=_evaluations(record), axis=_evaluation_axis(record))
     y = alt.Y("score:Q", title=_score_title(record), scale=alt.Scale(zero=False))
@@ -69,33 +77,26 @@ def _curves(
         scale=alt.Scale(domain=fates, range=[_FATES[fate] for fate in fates]),
         legend=alt.Legend(orient="top"),
     )
-    base = alt.Chart(alt.InlineData(values=points)).transform_lookup("trial", about).encode(x=x, y=y, detail="trial:N")
-    strong = alt.when(near).then(alt.value(3.5)).when("datum.found").then(alt.value(3)).otherwise(alt.value(1.2))
-    clear = (
-        alt.when(near).then(alt.value(1)).when("datum.found").then(alt.value(1)).otherwise(alt.value(_faint(trials)))
-    )
-    lines = base.mark_line(interpolate="linear").encode(color=colour, strokeWidth=strong, opacity=clear)
-    dots = (
-        base.mark_circle(size=34)
-        .encode(
-            color=colour,
-            opacity=alt.when(near).then(alt.value(1)).otherwise(alt.value(0)),
-            tooltip=[
-                alt.Tooltip("trial:Q", title="trial"),
-                alt.Tooltip("evaluation:Q", title="evaluation"),
-                alt.Tooltip("score:Q", title=_score_title(record)),
-                alt.Tooltip("fate:N", title="fate"),
-                alt.Tooltip("graph:N", title="graph"),
-            ],
-        )
-        .add_params(near)
-    )
+    base = alt.Chart(alt.NamedData("points")).transform_lookup("trial", about).encode(x=x, y=y, detail="trial:N")
+    marked = "datum.found" if still else near | "datum.found"
+    width = alt.when(marked).then(alt.value(3.2)).otherwise(alt.value(1.2))
+    opacity = alt.when(marked).then(alt.value(1)).otherwise(alt.value(_faint(trials)))
+    lines = base.mark_line().encode(color=colour, strokeWidth=width, opacity=opacity)
     crosses = (
-        alt.Chart(alt.InlineData(values=ends))
-        .mark_point(shape="cross", angle=45, size=26, filled=True, opacity=0.7, color="#8d97a5")
+        alt.Chart(alt.NamedData("ends"))
+        .mark_point(shape=_CROSS, size=60, filled=False, strokeWidth=1.4, opacity=0.8, color="#c9772b")
         .encode(x=x, y=y)
     )
-    return _sized(380, lines, crosses, dots)
+    tooltip = [
+        alt.Tooltip("trial:Q", title="trial"),
+        alt.Tooltip("evaluation:Q", title="evaluation"),
+        alt.Tooltip("score:Q", title=_score_title(record)),
+        alt.Tooltip("fate:N", title="fate"),
+        alt.Tooltip("graph:N", title="graph"),
+    ]
+    seen = alt.when(near).then(alt.value(1)).otherwise(alt.value(0))
+    dots = base.mark_circle(size=34).encode(color=colour, opacity=seen, tooltip=tooltip).add_params(near)
+    return [lines, crosses] if still else [lines, crosses, dots]
 
 
 def _trial(record: SearchRecord, trial: GraphTrial) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def _trial(record: SearchRecord, trial: GraphTrial) -> dict[str, Any]:
     return {"trial": trial.index, "graph": short, "fate": fate, "found": found}
 
 
-def _faint(trials: list[dict[str, Any]]) -> float:
+def _faint(trials: _Rows) -> float:
     return 0.75 if len(trials) <= 30 else 0.45 if len(trials) <= 200 else 0.25
 
 
@@ -128,7 +129,7 @@ def _evaluation_axis(record: SearchRecord) -> alt.Axis:
     return alt.Axis(tickMinStep=1, format="d")
 
 
-def rungs(record: SearchRecord) -> Chart | None:
+def rungs(record: SearchRecord) -> Spec | None:
     """The scores that each rung saw, and which of them went on; None without rungs."""
     scale = _factor(record)
     points = []
@@ -138,7 +139,7 @@ def rungs(record: SearchRecord) -> Chart | None:
             {
                 "trial": trial.index,
                 "rung": rung.evaluation,
-                "score": _rounded(rung.score * scale),
+                "score": round(rung.score * scale, 4),
                 "decision": "went on" if rung.decision is Decision.CONTINUE or rung is not of_trial[-1] else "stopped",
             }
             for rung in of_trial
@@ -153,7 +154,7 @@ def rungs(record: SearchRecord) -> Chart | None:
         legend=alt.Legend(orient="top"),
     )
     ticks = (
-        alt.Chart(alt.InlineData(values=points))
+        alt.Chart(alt.NamedData("points"))
         .mark_tick(thickness=1.5, opacity=0.55)
         .encode(
             x=alt.X("rung:O", title="rung (evaluation)", axis=alt.Axis(labelAngle=0)),
@@ -162,34 +163,35 @@ def rungs(record: SearchRecord) -> Chart | None:
             tooltip=[alt.Tooltip("trial:Q"), alt.Tooltip("score:Q", title=_score_title(record)), "decision:N"],
         )
     )
-    return _sized(280, ticks)
+    return _spec(280, {"points": points}, ticks)
 
 
-def comparison(record: SearchRecord) -> Chart | None:
+def comparison(record: SearchRecord) -> Spec | None:
     """Each repeat's test score of every contender, with the mean; None without a comparison."""
     scale = _factor(record)
     order = [_capital(spoken(row.names)) for row in record.comparison]
     points = [
-        {"contender": name, "repeat": repeat + 1, "score": _rounded(score * scale)}
+        {"contender": name, "repeat": repeat + 1, "score": round(score * scale, 4)}
         for name, row in zip(order, record.comparison, strict=True)
         for repeat, score in row.scores.items()
     ]
     if not points:
         return None
-    base = alt.Chart(alt.InlineData(values=points)).encode(
+    base = alt.Chart(alt.NamedData("points")).encode(
         x=alt.X("score:Q", title=_score_title(record, "test"), scale=alt.Scale(zero=False)),
         y=alt.Y("contender:N", title=None, sort=order, axis=alt.Axis(labelLimit=150)),
     )
     tooltip = [alt.Tooltip("contender:N"), alt.Tooltip("repeat:Q"), alt.Tooltip("score:Q")]
     dots = base.mark_circle(size=70, opacity=0.65, color="#2b7bd0").encode(tooltip=tooltip)
     means = base.mark_tick(thickness=3, size=26, color="#c9772b").encode(x="mean(score):Q")
-    return _sized(44 * len(order) + 10, dots, means)
+    return _spec(44 * len(order) + 10, {"points": points}, dots, means)
 
 
-def _sized(height: int, *layers: alt.Chart) -> Chart:
-    """Layers at the width of the card that holds them."""
+def _spec(height: int, datasets: dict[str, _Rows], *layers: alt.Chart) -> Spec:
+    """Layers at the width of the card that holds them. Data are put in last: Altair would check every row."""
     view = alt.Config(view=alt.ViewConfig(strokeOpacity=0))
-    return Chart(layer=list(layers), width="container", height=height, config=view)
+    chart = alt.LayerChart(layer=list(layers), width="container", height=height, config=view)
+    return chart.to_dict() | {"datasets": datasets}
 
 
 def _factor(record: SearchRecord) -> float:
@@ -202,23 +204,19 @@ def _score_title(record: SearchRecord, images: str = "") -> str:
     return f"{where} {METRICS[metric]}" + ("" if metric is Metric.NEGATIVE_LOG_LOSS else " (%)")
 
 
-def _rounded(value: float) -> float:
-    return round(value, 4)
-
-
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def as_json(chart: Chart) -> Html:
-    """The chart's Vega-Lite description, safe inside an HTML script element."""
-    text = json.dumps(chart.to_dict(), separators=(",", ":"), allow_nan=False)
+def as_json(spec: Spec) -> Html:
+    """A chart's description, safe inside an HTML script element."""
+    text = json.dumps(spec, separators=(",", ":"), allow_nan=False)
     return Html(text.replace("<", "\\u003c"))
 
 
-def as_svg(chart: Chart) -> str:
+def as_svg(spec: Spec) -> str:
     """The chart as a picture, 760 pixels wide."""
-    fixed = chart.to_dict() | {"width": 760, "background": "white"}
+    fixed = spec | {"width": 760, "background": "white"}
     svg: str = vl_convert.vegalite_to_svg(fixed, vl_version=_VERSION)
     return svg
 
@@ -226,4 +224,4 @@ def as_svg(chart: Chart) -> str:
 def library() -> Html:
     """Vega, Vega-Lite and Vega-Embed as one script, safe inside an HTML script element."""
     script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_VERSION)
-    return Html("(()=>{" + script.replace("</", "<\\/") + "})();")
+    return Html("(()=>{" + re.sub("</(?=script)", r"<\\/", script, flags=re.IGNORECASE) + "})();")

@@ -150,9 +150,7 @@ def graph_section(record: SearchRecord) -> Html:
         f"An arrow goes from who teaches to who learns. In brackets the {metric} on {images}. Cut edges are left out."
     )
     image = element("figure", Html(graph_svg(record, found)), class_="graph")
-    edges = [
-        (edge.source, edge.destination, loss_text(edge), gate_text(edge.gate)) for edge in found.graph.live_edges()
-    ]
+    edges = [(edge.source, edge.destination, loss_text(edge), gate_text(edge)) for edge in found.graph.live_edges()]
     listing = table("Edges of the graph", ("From", "To", "Loss", "Gate"), edges)
     return section("graph", "The graph", paragraph(told), image, _nodes(record, found), fold("Its edges", listing))
 

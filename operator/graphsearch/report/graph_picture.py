@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from html import escape
 
 from graphsearch.report.graph_layout import Box, Curve, arc, loop, on_circle, outside, place_labels, straight
-from graphsearch.report.wording import GATES, gate_text, graph_text, loss_text
+from graphsearch.report.wording import GATES, gate_of, gate_text, graph_text, loss_text
 from graphtrial.contract import Edge, GateType, Graph, Node, NodeKind
 
 GATE_COLOURS = {
@@ -126,11 +126,11 @@ def _curves(edges: list[Edge], boxes: Mapping[str, Box], outwards: Mapping[str, 
 
 
 def _edge_text(edge: Edge) -> str:
-    return f"{loss_text(edge)} · {gate_text(edge.gate)}"
+    return f"{loss_text(edge)} · {gate_text(edge)}"
 
 
 def _edge_line(edge: Edge, curve: Curve) -> str:
-    gate = edge.gate.type.value
+    gate = gate_of(edge).type.value
     return f'<path class="kg-edge kg-{gate}" marker-end="url(#kg-tip-{gate})" d="{_path(curve)}"/>'
 
 
@@ -139,7 +139,7 @@ def _quiet_line(curve: Curve) -> str:
 
 
 def _edge_label(edge: Edge, box: Box) -> str:
-    text = _text(box.x, box.y + 4, _edge_text(edge), f"kg-on kg-{edge.gate.type.value}")
+    text = _text(box.x, box.y + 4, _edge_text(edge), f"kg-on kg-{gate_of(edge).type.value}")
     return _rectangle(box, 4, "kg-paper") + text
 
 
@@ -147,9 +147,9 @@ def _tag(edge: Edge, text: str, box: Box, node: Box) -> str:
     return "".join(
         (
             _edge_line(edge, straight(box, node)),
-            _rectangle(box, 19, f"kg-label kg-{edge.gate.type.value}"),
+            _rectangle(box, 19, f"kg-label kg-{gate_of(edge).type.value}"),
             _text(box.x, box.y - 4, "Label", "kg-small"),
-            _text(box.x, box.y + 12, text, f"kg-on kg-{edge.gate.type.value}"),
+            _text(box.x, box.y + 12, text, f"kg-on kg-{gate_of(edge).type.value}"),
         )
     )
 
@@ -170,7 +170,7 @@ def _page(graph: Graph, parts: list[str], occupied: list[Box]) -> str:
     right = max(box.x + box.width / 2 for box in occupied) + 24
     top = min(box.y - box.height / 2 for box in occupied) - 20
     bottom = max(box.y + box.height / 2 for box in occupied) + 24
-    gates = [gate for gate in GATES if any(edge.gate.type is gate for edge in graph.live_edges())]
+    gates = [gate for gate in GATES if any(gate_of(edge).type is gate for edge in graph.live_edges())]
     legend, height = _legend(gates, left + 24, bottom + 8, right - left - 48)
     width, height = right - left, bottom - top + height
     tips = [*((f"kg-tip-{gate.value}", gate.value) for gate in gates), ("kg-tip", "quiet")]

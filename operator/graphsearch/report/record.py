@@ -10,6 +10,7 @@ from functools import cached_property
 
 from graphsearch.api import GraphSearch, GraphTrial, Outcome, SearchFacts
 from graphsearch.search.comparison import Row, compare, found_name
+from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled, settle
 from graphtrial.contract import Graph, Purpose, TrialResult
 
@@ -38,6 +39,20 @@ class SearchRecord:
     def found(self) -> Found | None:
         """The graph that was found, None if none was."""
         return _found(self)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The facts, indexed."""
+        ledger = Ledger(self.facts)
+        for trial in self.trials:
+            ledger.put(trial)
+        return ledger
+
+    @property
+    def last_moment(self) -> float:
+        """When the last fact was recorded; seconds since the epoch."""
+        ended = [trial.status.ended_at for trial in self.trials if trial.status.ended_at is not None]
+        return self.facts.ended_at or max(ended, default=self.facts.started_at)
 
     @property
     def searched(self) -> list[GraphTrial]:

@@ -113,21 +113,21 @@ def cost_section(record: SearchRecord) -> Html:
     """Time and training length: useful, stopped, lost."""
     found = costs(record)
     unit = length_unit(record)
-    head = ("", "Useful", "Stopped", "Lost", "Total", f"Useful {unit}", "Stopped", "Lost", "Total")
+    head = ("", "Useful", "Stopped", "Lost", f"Useful {unit}", f"Stopped {unit}", f"Lost {unit}")
     cells = [
         (
             _PURPOSES[purpose],
-            *(duration_text(value) for value in (s.useful, s.stopped, s.lost, s.total)),
-            *(f"{value:,.0f}" for value in (n.useful, n.stopped, n.lost, n.total)),
+            *(duration_text(value) for value in (s.useful + s.running, s.stopped, s.lost)),
+            *(f"{value:,}" for value in (n.useful, n.stopped, n.lost)),
         )
         for purpose, (s, n) in found.items()
     ]
     told = (
-        "Useful: trials that reached their end or still run. Stopped: trials that a rung stopped. Lost: trials that "
-        "failed, diverged or were cancelled, and the time of attempts that ended without saving (a later attempt may "
+        "Useful: trials that reached their end or still run. Stopped: trials that a rung or a cancellation stopped. "
+        "Lost: trials that failed or diverged, and the time of attempts that crashed or vanished (a later attempt may "
         "have gone on from an earlier checkpoint)."
     )
-    listing = table(f"Device time and trained {unit}", head, cells, numbers=range(1, 9))
+    listing = table(f"Device time and trained {unit}", head, cells, numbers=range(1, 7))
     return section("cost", "Cost", *_saving(record), listing, paragraph(told, "small"))
 
 
@@ -136,10 +136,10 @@ def _saving(record: SearchRecord) -> list[Html]:
     whole = trained_length(record, record.settled.evaluations) * len(record.of(Purpose.SEARCH))
     if found is None or not record.settled.rungs or not whole:
         return []
-    spent, unit = found[1].total, length_unit(record)
+    spent, unit = sum((found[1].useful, found[1].stopped, found[1].lost)), length_unit(record)
     told = (
         f"Training every drawn graph to its end would have taken {whole:,} {unit}; "
-        f"with the rungs it took {spent:,.0f} ({100 * spent / whole:.0f} %)."
+        f"with the rungs it took {spent:,} ({100 * spent / whole:.0f} %)."
     )
     return [paragraph(told)]
 

@@ -6,83 +6,44 @@ import statistics
 from collections import defaultdict
 from dataclasses import dataclass
 
-from graphsearch.api import AttemptEnd, Decision, GraphTrial, Outcome
+from graphsearch.api import GraphTrial, Outcome
 from graphsearch.report.record import SearchRecord, curve, evaluations_reached, ranked
-from graphsearch.search.rungs import RungTable
+from graphsearch.search.status import Cost, RungStatus, cost, summarise
 from graphtrial.contract import Purpose
 
 
+def rung_rows(record: SearchRecord) -> list[RungStatus]:
+    """The rungs that at least one trial has reached, in order, as they stand at the end."""
+    return [row for row in summarise(record.settled, record.ledger, record.last_moment).rungs if row.reported]
+
+
 @dataclass(frozen=True, slots=True)
-class RungRow:
-    """One rung as it stands at the end."""
+class Length:
+    """What trials trained, in ``length_unit``, by what became of them."""
 
-    evaluation: int
-    reported: int
-    """Trials with a score here, also one that is not finite."""
-    kept: int
-    """Of them, those that went on."""
-    cut: float | None
-    """The lowest score that would go on now."""
+    useful: int
+    stopped: int
+    lost: int
 
 
-def rung_rows(record: SearchRecord) -> list[RungRow]:
-    """The rungs that at least one trial has reached, in order."""
-    reported: dict[int, int] = defaultdict(int)
-    kept: dict[int, int] = defaultdict(int)
-    scores: dict[int, RungTable] = defaultdict(RungTable)
-    for trial in record.of(Purpose.SEARCH):
-        last = trial.status.rungs[-1].evaluation if trial.status.rungs else 0
-        for rung in trial.status.rungs:
-            reported[rung.evaluation] += 1
-            kept[rung.evaluation] += rung.decision is Decision.CONTINUE or rung.evaluation < last
-            if trial.status.outcome not in (Outcome.FAILED, Outcome.DIVERGED):
-                scores[rung.evaluation].add(rung.score, trial.index)
-    eta = record.settled.asha.reduction_factor
-    return [
-        RungRow(rung, reported[rung], kept[rung], scores[rung].cut(eta))
-        for rung in record.settled.rungs
-        if reported[rung]
-    ]
-
-
-@dataclass(slots=True)
-class Cost:
-    """What trials used, in seconds of a device and in the unit of the training's length."""
-
-    useful: float = 0.0
-    """By trials that reached their end, or still run."""
-    stopped: float = 0.0
-    """By trials that a rung stopped."""
-    lost: float = 0.0
-    """By trials that failed, diverged or were cancelled, and by attempts that ended without saving."""
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.useful + self.stopped + self.lost
-
-
-def costs(record: SearchRecord) -> dict[Purpose, tuple[Cost, Cost]]:
-    """(seconds, training length) by purpose, in the order in which purposes first occur."""
-    found: dict[Purpose, tuple[Cost, Cost]] = {}
-    for trial in sorted(record.trials, key=lambda trial: trial.index):
-        seconds, length = found.setdefault(trial.spec.purpose, (Cost(), Cost()))
-        wasted = sum(a.seconds for a in trial.status.attempts if a.end in (AttemptEnd.LOST, AttemptEnd.CRASHED))
-        kind = _kind(trial)
-        if kind == "lost":
-            seconds.lost += trial.seconds
-        else:
-            seconds.lost += wasted
-            setattr(seconds, kind, getattr(seconds, kind) + trial.seconds - wasted)
-        setattr(length, kind, getattr(length, kind) + trained_length(record, evaluations_reached(record, trial)))
+def costs(record: SearchRecord) -> dict[Purpose, tuple[Cost, Length]]:
+    """Device seconds and trained length by purpose."""
+    found: dict[Purpose, tuple[Cost, Length]] = {}
+    for purpose in Purpose:
+        if trials := record.of(purpose):
+            lengths = dict.fromkeys(("useful", "stopped", "lost"), 0)
+            for trial in trials:
+                lengths[_fate(trial)] += trained_length(record, evaluations_reached(record, trial))
+            found[purpose] = (cost(trials, record.last_moment), Length(**lengths))
     return found
 
 
-def _kind(trial: GraphTrial) -> str:
+def _fate(trial: GraphTrial) -> str:
+    """As ``graphsearch.search.status.cost`` has it."""
     match trial.status.outcome:
         case None | Outcome.SUCCEEDED:
             return "useful"
-        case Outcome.STOPPED:
+        case Outcome.STOPPED | Outcome.CANCELLED:
             return "stopped"
         case _:
             return "lost"

@@ -35,8 +35,14 @@ def loss_text(edge: Edge) -> str:
     return name if edge.loss.temperature == 1 else f"{name} T={edge.loss.temperature:g}"
 
 
-def gate_text(gate: Gate) -> str:
-    """A gate with its parameters."""
+def gate_of(edge: Edge) -> Gate:
+    """The gate as it acts: on a label edge Correct is Through, since a label is always right (spec 3)."""
+    return Gate(type=GateType.THROUGH) if edge.is_label and edge.gate.type is GateType.CORRECT else edge.gate
+
+
+def gate_text(edge: Edge) -> str:
+    """An edge's gate as it acts, with its parameters."""
+    gate = gate_of(edge)
     match gate.type:
         case GateType.SINE:
             return f"Sine f={gate.frequency:.2f} φ={gate.phase:.2f}"
@@ -50,7 +56,7 @@ def graph_text(graph: Graph) -> str:
     """A graph in one line: its networks, then its live edges."""
     nodes = ", ".join(f"{node.name}: {node.model or node.kind.value}" for node in graph.nodes)
     edges = "; ".join(
-        f"{edge.source}→{edge.destination} {loss_text(edge)} {gate_text(edge.gate)}" for edge in graph.live_edges()
+        f"{edge.source}→{edge.destination} {loss_text(edge)} {gate_text(edge)}" for edge in graph.live_edges()
     )
     return f"{nodes} | {edges}"
 

@@ -175,7 +175,8 @@ _SPOKEN = {
 
 def spoken(names: tuple[str, ...]) -> str:
     """A contender in words; one with several names is all of them."""
-    return ", which equals ".join(_SPOKEN.get(name, f"graph {name}") for name in names)
+    first, *others = (_SPOKEN.get(name, f"graph {name}") for name in names)
+    return f"{first} (equal to {' and '.join(others)})" if others else first
 
 
 def sentences(rows: list[Row], metric: Metric) -> list[str]:
@@ -227,7 +228,7 @@ def amounts(values: tuple[float, ...], metric: Metric) -> tuple[tuple[str, ...],
     factor, unit, least = (1.0, "", 3) if metric is Metric.NEGATIVE_LOG_LOSS else (100.0, " points", 1)
     scaled = [value * factor for value in values]
     decimals = next((d for d in range(least, 6) if all(round(v, d) != 0 or v == 0 for v in scaled)), 6)
-    return tuple(f"{round(value, decimals) + 0.0:.{decimals}f}" for value in scaled), unit
+    return tuple(f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−") for value in scaled), unit
 
 
 def _capital(sentence: str) -> str:

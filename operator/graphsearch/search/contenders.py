@@ -31,9 +31,7 @@ _KD_TEMPERATURE = 2.0
 """Of the KD baseline (spec 6)."""
 
 
-def merge_equal(
-    named: Iterable[tuple[str, Graph]], alone: Collection[str] = ()
-) -> list[tuple[tuple[str, ...], Graph]]:
+def merge_equal(named: Iterable[tuple[str, Graph]], alone: Collection[str] = ()) -> list[tuple[tuple[str, ...], Graph]]:
     """Contenders whose graphs are equal become one entry with several names: it runs once.
 
     Args:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 
 from graphsearch.api import Attempt, AttemptEnd, Decision, GraphTrial, Outcome, SearchFacts
 from graphsearch.search.rungs import RungTable
-from graphtrial.contract import ExitCode, Purpose
+from graphtrial.contract import Purpose
 
 LEFT_THE_POPULATION = (Outcome.FAILED, Outcome.DIVERGED)
 """Outcomes of trials whose scores no later decision counts."""
@@ -52,8 +52,8 @@ class Ledger:
         """Which trial publishes the weights under a key; the newest, where an older one was cancelled."""
         self.seconds = 0.0
         """Device time of all ended attempts."""
-        self.refused_data: int | None = None
-        """The first trial whose trainer could not read the data."""
+        self.refused: dict[int, int] = {}
+        """For exit codes 10 and 11: the first trial whose trainer refused its specification or the data."""
         self.last_failed: tuple[float, int] | None = None
         """(time, index) of the latest failure."""
         self.best: tuple[float, int] | None = None
@@ -110,8 +110,9 @@ class Ledger:
         if outcome is Outcome.FAILED:
             failure = (trial.status.ended_at or 0.0, trial.index)
             self.last_failed = max(failure, self.last_failed or failure)
-            if attempt and attempt.exit_code == ExitCode.BAD_DATA:
-                self.refused_data = min(trial.index, self.refused_data if self.refused_data is not None else trial.index)
+            if attempt and attempt.end is AttemptEnd.REFUSED and attempt.exit_code is not None:
+                first = self.refused.get(attempt.exit_code, trial.index)
+                self.refused[attempt.exit_code] = min(first, trial.index)
         self.outcomes[trial.spec.purpose, outcome] += 1
         if outcome in LEFT_THE_POPULATION:
             for rung in trial.status.rungs:

@@ -117,7 +117,8 @@ def _with_attempt(trial: GraphTrial, attempt: Attempt) -> GraphTrial:
 
 
 def _record_outcomes(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
-    idle = [(trial, _outcome(snapshot, ending, trial)) for _, trial in sorted(snapshot.ledger.idle.items())]
+    given_up = _given_up(snapshot, ending)
+    idle = [(trial, _outcome(snapshot, given_up, trial)) for _, trial in sorted(snapshot.ledger.idle.items())]
     ended = [*idle, *_outcomes_of_waiting(snapshot, ending)]
     return [Record(_with_outcome(trial, *found, snapshot.now)) for trial, found in ended if found]
 
@@ -127,7 +128,7 @@ def _with_outcome(trial: GraphTrial, outcome: Outcome, message: str, now: float)
     return trial.model_copy(update={"status": status})
 
 
-def _outcome(snapshot: Snapshot, ending: stages.Ending | None, trial: GraphTrial) -> tuple[Outcome, str] | None:
+def _outcome(snapshot: Snapshot, given_up: frozenset[Purpose], trial: GraphTrial) -> tuple[Outcome, str] | None:
     """How an idle trial has ended, with a message; None if it goes on."""
     status, attempt = trial.status, trial.attempt
     last = status.rungs[-1] if status.rungs else None
@@ -139,7 +140,7 @@ def _outcome(snapshot: Snapshot, ending: stages.Ending | None, trial: GraphTrial
         return found
     if failed := stages.failed_teacher(snapshot.ledger, trial):
         return Outcome.FAILED, f"its teacher {failed.name} failed: {failed.status.message}"
-    if _is_given_up(snapshot, ending, trial):
+    if _is_given_up(snapshot, given_up, trial):
         return Outcome.CANCELLED, ""
     return None
 
@@ -163,7 +164,7 @@ def _outcomes_of_waiting(
     snapshot: Snapshot, ending: stages.Ending | None
 ) -> list[tuple[GraphTrial, tuple[Outcome, str]]]:
     """Promotion: trials that wait at a rung are given up together, or left behind together."""
-    if ending is not None or stages.is_finishing(snapshot.settled):
+    if Purpose.SEARCH in _given_up(snapshot, ending):
         outcome = (Outcome.CANCELLED, "")
     elif _nobody_rises(snapshot, ending):
         outcome = (Outcome.STOPPED, "never promoted")
@@ -192,12 +193,16 @@ def _crashes(status: GraphTrialStatus) -> int:
     return crashes
 
 
-def _is_given_up(snapshot: Snapshot, ending: stages.Ending | None, trial: GraphTrial) -> bool:
+def _given_up(snapshot: Snapshot, ending: stages.Ending | None) -> frozenset[Purpose]:
+    """Purposes of which no trial is wanted any more."""
     if ending is not None:
-        return True
-    if trial.spec.purpose is Purpose.PRETRAIN:
-        return not stages.is_awaited(snapshot.ledger, trial)
-    return trial.spec.purpose is Purpose.SEARCH and stages.is_finishing(snapshot.settled)
+        return frozenset(Purpose)
+    return frozenset({Purpose.SEARCH}) if stages.is_finishing(snapshot.settled) else frozenset()
+
+
+def _is_given_up(snapshot: Snapshot, given_up: frozenset[Purpose], trial: GraphTrial) -> bool:
+    purpose = trial.spec.purpose
+    return purpose in given_up or (purpose is Purpose.PRETRAIN and not stages.is_awaited(snapshot.ledger, trial))
 
 
 def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
@@ -240,6 +245,7 @@ def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
 
 def _stops(snapshot: Snapshot, ending: stages.Ending | None) -> list[Stop]:
     settled, ledger = snapshot.settled, snapshot.ledger
+    given_up = frozenset(Purpose) if stages.is_paused(settled) else _given_up(snapshot, ending)
     stops: list[Stop] = []
     kept: list[GraphTrial] = []
     for index in sorted(ledger.running):
@@ -247,7 +253,7 @@ def _stops(snapshot: Snapshot, ending: stages.Ending | None) -> list[Stop]:
         rungs = trial.status.rungs
         if rungs and rungs[-1].decision is Decision.STOP:
             stops.append(Stop(trial, Why.RUNG))
-        elif stages.is_paused(settled) or _is_given_up(snapshot, ending, trial):
+        elif _is_given_up(snapshot, given_up, trial):
             stops.append(Stop(trial, Why.UNWANTED))
         else:
             kept.append(trial)

@@ -84,6 +84,23 @@ class Simulation:
         self._events: list[_Event] = []
         self._order = 0
 
+    def restarted(self, *, processes_live: bool) -> Simulation:
+        """This world with a planner that starts anew from the recorded facts, as after a crash.
+
+        Args:
+            processes_live: Whether trainers and their reports outlived it, as on a cluster, or died with it.
+        """
+        ledger = Ledger(self.ledger.search)
+        for trial in self.ledger.trials.values():
+            ledger.put(trial)
+        world = Simulation(
+            self.settled, self._curve, duration=self._duration, fault=self._fault, ledger=ledger, now=self.now
+        )
+        if processes_live:
+            world._observed, world._reports = self._observed, self._reports
+            world._events, world._order = self._events, self._order
+        return world
+
     def run(self) -> Ledger:
         """Play until the search has ended; its facts."""
         self.look()

@@ -6,11 +6,12 @@ changes no graph. One that cannot be scored is drawn again from (seed, index, tr
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import random
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -144,6 +145,25 @@ def _ways_of_edge(source: str, rule: EdgeRule, *, distinct: bool) -> int:
     return losses * len(gates)
 
 
+# Drawn graphs share their parts, which are frozen: making each anew takes as long as all the rest of a draw.
+_CACHED = 4096
+
+
+@functools.lru_cache(_CACHED)
+def _loss(kind: LossType, **parameters: Any) -> Loss:
+    return Loss(type=kind, **parameters)
+
+
+@functools.lru_cache(_CACHED)
+def _gate(kind: GateType, **parameters: Any) -> Gate:
+    return Gate(type=kind, **parameters)
+
+
+@functools.lru_cache(_CACHED)
+def _edge(source: str, destination: str, loss: Loss, gate: Gate) -> Edge:
+    return Edge(source=source, destination=destination, loss=loss, gate=gate)
+
+
 class _Draw:
     """One draw; ``random()`` is the only call on the generator, whose other methods change between Pythons."""
 
@@ -175,32 +195,32 @@ class _Draw:
 
     def _edge(self, source: str, destination: str, rule: EdgeRule) -> Edge:
         loss = self._loss(self._choice(losses_of(rule, source)), rule)
-        return Edge(source=source, destination=destination, loss=loss, gate=self._gate(self._choice(rule.gates)))
+        return _edge(source, destination, loss, self._gate(self._choice(rule.gates)))
 
     def _loss(self, kind: LossType, rule: EdgeRule) -> Loss:
         attention = self.space.attention
         match kind:
             case LossType.THRESHOLDED_PSEUDO_LABEL:
-                return Loss(type=kind, threshold=self.space.gate_parameters.threshold.above)
+                return _loss(kind, threshold=self.space.gate_parameters.threshold.above)
             case LossType.KL | LossType.CONSISTENCY:
-                return Loss(type=kind, temperature=rule.temperature)
+                return _loss(kind, temperature=rule.temperature)
             case LossType.TOGETHER:
-                return Loss(type=kind, temperature=rule.temperature, crops=attention.crops, resize=attention.resize)
+                return _loss(kind, temperature=rule.temperature, crops=attention.crops, resize=attention.resize)
             case _ if kind in ATTENTION:
-                return Loss(type=kind, crops=attention.crops, resize=attention.resize)
+                return _loss(kind, crops=attention.crops, resize=attention.resize)
             case _:
-                return Loss(type=kind)
+                return _loss(kind)
 
     def _gate(self, kind: GateType) -> Gate:
         match kind:
             case GateType.SINE:
                 sine = self.space.gate_parameters.sine
                 frequency = self._uniform(sine.frequency.min, sine.frequency.max)
-                return Gate(type=kind, frequency=frequency, phase=self._uniform(sine.phase.min, sine.phase.max))
+                return _gate(kind, frequency=frequency, phase=self._uniform(sine.phase.min, sine.phase.max))
             case GateType.THRESHOLD:
-                return Gate(type=kind, threshold=self.space.gate_parameters.threshold.above)
+                return _gate(kind, threshold=self.space.gate_parameters.threshold.above)
             case _:
-                return Gate(type=kind)
+                return _gate(kind)
 
     def _choice(self, options: Sequence[_T]) -> _T:
         return options[math.floor(self.generator.random() * len(options))]

@@ -14,7 +14,7 @@ from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled
 from graphsearch.search.space import draw
 from graphsearch.search.teachers import pretrain_spec, published_keys, started_graphs, teacher_keys
-from graphtrial.contract import Graph, Purpose, ScoreOf, Split, derive, graph_digest, scored_nodes
+from graphtrial.contract import ExitCode, Graph, Purpose, ScoreOf, Split, derive, graph_digest, scored_nodes
 
 Ending = tuple[Reason, str]
 """Why a search ends, with a message."""
@@ -40,9 +40,8 @@ def ending(settled: Settled, ledger: Ledger, now: float) -> Ending | None:
     budget = settled.spec.budget
     if settled.spec.desired_state is DesiredState.CANCELLED:
         return Reason.CANCELLED, "desiredState is Cancelled"
-    if ledger.refused_data is not None:
-        trial = ledger.trials[ledger.refused_data]
-        return Reason.BAD_DATA, trial.attempt.message if trial.attempt else ""
+    if refused := _refused(ledger):
+        return refused
     failed = sum(count for (_, outcome), count in ledger.outcomes.items() if outcome is Outcome.FAILED)
     if failed > budget.max_failed_trials:
         message = ledger.trials[ledger.last_failed[1]].status.message if ledger.last_failed else ""
@@ -52,6 +51,17 @@ def ending(settled: Settled, ledger: Ledger, now: float) -> Ending | None:
         return Reason.DEADLINE_EXCEEDED, f"{budget.deadline_seconds} s passed since the start"
     if budget.max_gpu_hours is not None and device_seconds(ledger, now) >= budget.max_gpu_hours * 3600:
         return Reason.BUDGET_SPENT, f"maxGpuHours: {budget.max_gpu_hours:g} are spent"
+    return None
+
+
+def _refused(ledger: Ledger) -> Ending | None:
+    """Data are every trial's; a specification is taken for wrong as a whole only before any trial has reported."""
+    if (index := ledger.refused.get(ExitCode.BAD_DATA)) is not None:
+        return Reason.BAD_DATA, ledger.trials[index].status.message
+    reported = any(map(len, ledger.rungs.values()))
+    succeeded = any(outcome is Outcome.SUCCEEDED for _, outcome in ledger.outcomes)
+    if (index := ledger.refused.get(ExitCode.BAD_SPEC)) is not None and not reported and not succeeded:
+        return Reason.BAD_SPEC, f"{ledger.trials[index].name}: {ledger.trials[index].status.message}"
     return None
 
 
@@ -75,7 +85,8 @@ def search_trial(settled: Settled, index: int) -> GraphTrial:
     """The Search trial of an index: its graph depends on nothing but the search's seed and the index."""
     assert settled.spec.space is not None
     graph = draw(settled.spec.space, settled.spec.objective.score_of, settled.spec.seed, index)
-    spec = GraphTrialSpec(
+    # Without validation: the graph was checked as it was drawn, and checking dominates simulated searches.
+    spec = GraphTrialSpec.model_construct(
         search_ref=settled.name,
         index=index,
         purpose=Purpose.SEARCH,

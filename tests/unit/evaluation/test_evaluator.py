@@ -1,3 +1,5 @@
+"""Scores of networks whose answers are known."""
+
 import math
 
 import pytest
@@ -32,12 +34,14 @@ def batches():
 
 
 def wrong(*positions):
+    """Logits that are right but at these positions."""
     logits = RIGHT.clone()
     logits[list(positions)] = logits[list(positions)].roll(1, dims=1)
     return logits
 
 
 def graph(**changes):
+    """Two learners and a frozen teacher."""
     nodes = [{"name": name, "model": "resnet8"} for name in ("1", "2")]
     frozen = {"name": "3", "model": "resnet8", "kind": "Frozen", "weights": {"pretrained": {}}}
     edges = [label_edge("1"), label_edge("2"), transfer_edge("3", "1")]
@@ -45,6 +49,7 @@ def graph(**changes):
 
 
 def evaluator(of, logits, **objective):
+    """One for networks that answer with these logits, and the networks."""
     networks = {name: Constant(output).train() for name, output in logits.items()}
     made = Evaluator(
         of,

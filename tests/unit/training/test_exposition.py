@@ -1,3 +1,5 @@
+"""What Prometheus would read, over a real port."""
+
 import math
 import socket
 from urllib.request import urlopen
@@ -13,17 +15,20 @@ from graphtrial.training.exposition import Exposition
 
 @pytest.fixture
 def spec(tmp_path):
+    """Of a third attempt."""
     return TrialSpec.model_validate(trial_spec(tmp_path, attempt=3))
 
 
 @pytest.fixture
 def exposition(spec):
+    """On a free port, closed afterwards."""
     exposition = Exposition(spec)
     yield exposition
     exposition.close()
 
 
 def scraped(exposition):
+    """Values by metric and rung."""
     with urlopen(f"http://127.0.0.1:{exposition.port}/metrics") as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     return {

@@ -1,3 +1,5 @@
+"""The optimiser against plain arithmetic."""
+
 import pytest
 import torch
 

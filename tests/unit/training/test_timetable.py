@@ -1,3 +1,5 @@
+"""Arithmetic of evaluations and checkpoints."""
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -5,11 +7,13 @@ from graphtrial.training.timetable import Timetable
 
 
 def timetable(**changes):
+    """10 steps of 4 an epoch, evaluated each epoch and saved every 3."""
     plain = {"steps_per_epoch": 4, "total_steps": 10, "evaluate_every": 4, "save_every": 3, "last_only": False}
     return Timetable(**(plain | changes))
 
 
 def moments(table):
+    """The evaluations of a training, by step."""
     return {step: number for step in range(table.total_steps + 1) if (number := table.evaluation_at(step))}
 
 

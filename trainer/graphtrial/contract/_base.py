@@ -61,7 +61,7 @@ def refuse(title: str, violations: Sequence[Violation]) -> None:
 
 
 def problems(error: ValidationError, root: str = "") -> list[str]:
-    """One line per problem, ``graph.edges[4].gate: what is wrong``, in the order of the fields."""
+    """One line per problem, ``graph.edges[4].gate: what is wrong``, in the order in which they were found."""
     return [f"{_path(root, problem['loc'])}: {_sentence(problem)}" for problem in error.errors()]
 
 

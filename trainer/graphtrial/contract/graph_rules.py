@@ -163,7 +163,8 @@ def _names(graph: Graph) -> Iterator[Violation]:
             yield Violation(("nodes", position, "name"), f"{node.name!r} is used twice; names are unique in a graph")
         seen.add(node.name)
     if graph.target and graph.target not in seen:
-        yield Violation(("target",), f"there is no node {graph.target!r}; nodes are {_listed(seen)}")
+        names = _listed(node.name for node in graph.nodes)
+        yield Violation(("target",), f"there is no node {graph.target!r}; nodes are {names}")
 
 
 def _node_fields(graph: Graph) -> Iterator[Violation]:

@@ -1,0 +1,129 @@
+"""The program's commands that need no trainer: messages, exit codes, what they print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from graphsearch.cli.exits import Exit
+from graphsearch.cli.main import main
+
+_MANIFEST = """
+apiVersion: graphsearch.io/v1alpha1
+kind: GraphSearch
+metadata: {name: small}
+spec:
+  data: {dataset: CIFAR100, uri: "/nowhere/cifar100", searchValidation: {count: 10000}}
+  space: {nodes: 3, targetModels: [resnet32], auxiliaryModels: [resnet32, resnet110, wrn-28-2]}
+  training: {length: {epochs: 200}}
+  budget: {maxTrials: 40, parallelTrials: 4}
+"""
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "search.yaml"
+    path.write_text(_MANIFEST)
+    return path
+
+
+def _run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_validate_says_what_a_manifest_means(capsys: pytest.CaptureFixture[str], manifest: Path):
+    """Sizes of the space as spec 5.2 counts them, evaluations and rungs."""
+    code, out, _ = _run(capsys, "validate", manifest)
+    assert code == Exit.OK
+    assert "2,359,296 ways to draw a graph" in out
+    assert "evaluations: 200, rungs: 1, 2, 4, 8, 16, 32, 64, 128" in out
+
+
+def test_a_wrong_field_is_named(capsys: pytest.CaptureFixture[str], manifest: Path):
+    """One line per problem, with file and field, and no traceback."""
+    manifest.write_text(_MANIFEST.replace("nodes: 3", "nodes: 30, nodez: 1"))
+    code, _, err = _run(capsys, "validate", manifest)
+    assert code == Exit.USAGE
+    assert f"{manifest}: spec.space.nodes: Input should be less than or equal to 7 (given: 30)" in err
+    assert f"{manifest}: spec.space.nodez: unknown field" in err
+    assert "Traceback" not in err
+
+
+def test_a_missing_manifest_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """The path that does not exist is in the message."""
+    code, _, err = _run(capsys, "run", tmp_path / "no.yaml")
+    assert code == Exit.USAGE
+    assert f"{tmp_path / 'no.yaml'}: no such file" in err
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_what_is_not_there_yet_is_named(capsys: pytest.CaptureFixture[str], manifest: Path, command: str):
+    """A manifest of a later version is valid; the field that cannot run is named before anything starts."""
+    manifest.write_text(_MANIFEST + "  compression: {student: resnet20}\n")
+    code, out, err = _run(capsys, command, manifest)
+    assert code == Exit.NOT_THERE_YET
+    assert "spec.compression" in out + err
+
+
+def test_preview_says_what_a_search_costs(capsys: pytest.CaptureFixture[str], manifest: Path):
+    """Trials at each rung, epochs saved by stopping, and device hours at the given speed."""
+    code, out, _ = _run(capsys, "preview", manifest, "--tflops", "2")
+    assert code == Exit.OK
+    assert "40 Search" in out
+    assert "of 8,000 evaluations" in out
+    assert "at 2 TFLOP/s sustained" in out
+
+
+def test_preview_halves_its_hours_at_twice_the_speed(capsys: pytest.CaptureFixture[str], manifest: Path):
+    """Device hours are arithmetic and training images, not a guess of their own."""
+
+    def hours(tflops: str) -> float:
+        _, out, _ = _run(capsys, "preview", manifest, "--tflops", tflops)
+        return float(out.partition("Device hours: about ")[2].split()[0].replace(",", ""))
+
+    assert hours("1") == pytest.approx(2 * hours("2"), rel=0.01)
+
+
+def test_status_of_a_folder_without_a_search(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """The folder is named, and the exit code says that it is the folder."""
+    code, _, err = _run(capsys, "status", tmp_path)
+    assert code == Exit.FOLDER
+    assert str(tmp_path) in err
+
+
+def test_status_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_path: Path):
+    """A program can read what the table shows."""
+    from graphsearch.api import read_manifest
+    from graphsearch.local import Folder, Local
+    from graphtrial.contract import Device
+
+    with Folder(tmp_path / "run") as folder:
+        folder.open_search(read_manifest(manifest), Local(threads=1, device=Device.CPU))
+    code, out, _ = _run(capsys, "status", tmp_path / "run", "-o", "json")
+    assert code == Exit.OK
+    status = json.loads(out)
+    assert (status["name"], status["reason"], status["maxTrials"]) == ("small", "Searching", 40)
+    code, out, _ = _run(capsys, "status", tmp_path / "run")
+    assert "graphs 0/40" in out
+
+
+def test_two_runners_on_one_folder(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_path: Path):
+    """The second one ends with one message before it starts anything."""
+    from graphsearch.local import Folder
+
+    with Folder(tmp_path / "run"):
+        code, _, err = _run(capsys, "run", manifest, "--output", tmp_path / "run")
+    assert code == Exit.FOLDER
+    assert "another runner" in err
+
+
+def test_a_folder_that_cannot_be_made(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_path: Path):
+    """A file in the way is named, with the exit code for storage."""
+    (tmp_path / "file").write_text("")
+    code, _, err = _run(capsys, "run", manifest, "--output", tmp_path / "file" / "run")
+    assert code == Exit.STORAGE
+    assert str(tmp_path / "file") in err

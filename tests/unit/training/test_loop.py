@@ -1,0 +1,105 @@
+"""The loop in this process: order of facts, stopping at any update, what is left out."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.trials import label_edge, single_node, trial_spec
+
+from graphtrial.contract import ExitCode, TrialSpec
+from graphtrial.storage import open_store
+from graphtrial.training import attempt as attempt_module
+from graphtrial.training.checkpoint import TrialFolder
+from graphtrial.training.state import State, result
+
+UPDATES = 12
+"""Of ``trial_spec``."""
+
+
+@pytest.fixture(autouse=True)
+def shown(monkeypatch):
+    """Stands for the metrics port: what would be shown there."""
+    board = SimpleNamespace(port=0, rungs={}, steps=0, evaluations=0, step_seconds=None)
+    monkeypatch.setattr(attempt_module, "Exposition", lambda _: board)
+    yield board
+    torch.set_deterministic_debug_mode("default")
+
+
+def trained(folder, *, state=None, stop_after_updates=None, trial_folder=TrialFolder, **changes):
+    """One attempt; its exit code and state."""
+    graph = {"nodes": single_node()["nodes"], "edges": [label_edge("1", type="Linear")]}
+    spec = TrialSpec.model_validate(trial_spec(folder, **({"graph": graph} | changes)))
+    state = state or State()
+
+    def stop_requested():
+        return stop_after_updates is not None and state.step >= stop_after_updates
+
+    made = trial_folder(open_store(folder.as_uri()), spec.attempt)
+    return attempt_module.attempt(spec, state, made, stop_requested), state
+
+
+def last(folder):
+    """The weights and evaluations in the last checkpoint, these without the time that they took."""
+    snapshot = TrialFolder(open_store(folder.as_uri()), 1).latest()
+    assert snapshot is not None
+    evaluations = [found.model_copy(update={"seconds": 0.0}) for found in snapshot.progress.evaluations]
+    return snapshot.networks["1"], evaluations
+
+
+@given(stops=st.lists(st.integers(0, UPDATES), min_size=1, max_size=3).map(sorted))
+@settings(max_examples=8, deadline=None)
+def test_a_run_stopped_after_any_updates_ends_as_if_it_had_not_been(tmp_path_factory, stops):
+    """Stopped and resumed up to three times, at once or at the very end included."""
+    whole, parts = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("parts")
+    trained(whole)
+    for stop in stops:
+        _, state = trained(parts, stop_after_updates=stop)
+        assert state.step == stop
+    assert trained(parts)[0] is ExitCode.DONE
+    weights, evaluations = last(parts)
+    expected_weights, expected_evaluations = last(whole)
+    assert [key for key, value in weights.items() if not torch.equal(value, expected_weights[key])] == []
+    assert evaluations == expected_evaluations
+
+
+def test_a_score_is_saved_and_reported_before_it_is_shown(tmp_path, shown):
+    """Whoever acts on what is shown finds it again after any crash."""
+    moments = []
+
+    class Watched(TrialFolder):
+        def save(self, snapshot):
+            super().save(snapshot)
+            moments.append(("saved", [found.rung for found in snapshot.progress.rungs], list(shown.rungs)))
+
+        def report(self, result):
+            super().report(result)
+            moments.append(("reported", [found.rung for found in result.rungs], list(shown.rungs)))
+
+    trained(tmp_path, trial_folder=Watched, checkpoint={"uri": tmp_path.as_uri(), "every": {"epochs": 9}})
+    assert moments == [
+        ("saved", [1], []),
+        ("reported", [1], []),
+        ("saved", [1, 2], [1]),
+        ("reported", [1, 2], [1]),
+        ("saved", [1, 2, 3], [1, 2]),
+        ("reported", [1, 2, 3], [1, 2]),
+    ]
+
+
+def test_the_first_report_of_a_rung_stands(tmp_path, shown):
+    """A later attempt that measures another score at it, as on another machine, shows the first."""
+    _, state = trained(tmp_path, state=State(rungs={1: 0.125}))
+    assert state.evaluations[0].score != 0.125
+    assert (state.rungs[1], shown.rungs[1]) == (0.125, 0.125)
+
+
+def test_a_node_without_a_path_to_the_score_is_not_trained_and_named(tmp_path):
+    """It learns from labels, and nobody learns from it."""
+    nodes = [{"name": name, "model": "resnet8"} for name in ("1", "2")]
+    graph = {"nodes": nodes, "edges": [label_edge("1"), label_edge("2")]}
+    _, state = trained(tmp_path, graph=graph)
+    spec = TrialSpec.model_validate(trial_spec(tmp_path, graph=graph))
+    assert result(spec, state).unused_nodes == ("2",)
+    assert set(state.evaluations[-1].nodes) == set(state.evaluations[-1].losses) == {"1"}
