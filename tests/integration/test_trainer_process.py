@@ -174,13 +174,13 @@ def test_a_trial_on_the_full_training_set_is_scored_once(server, tmp_path):
 def test_a_diverging_trial_reports_its_rung_and_names_the_node(server, tmp_path):
     """NaN at rung 1, then exit code 12, and no checkpoint of broken weights."""
     folder = tmp_path / "trial"
-    spec = trial_spec(folder, training=training(learningRate=1e30))
+    spec = trial_spec(folder, training=training(learningRate=1000, weightDecay=1000, evaluateEvery={"epochs": 2}))
     spec["checkpoint"]["every"] = {"epochs": 3}
     assert server.run("trial", spec) == ExitCode.DIVERGED
     result = results(folder)[1]
     (rung,) = result.rungs
     assert math.isnan(rung.score)
-    assert result.message == "the loss of node '1' is not finite at step 4; try a lower learningRate than 1e+30"
+    assert result.message == "the loss of node '1' is not finite at step 8; try a lower learningRate than 1000"
     assert list(folder.glob("*.pt")) == []
 
 

@@ -50,7 +50,8 @@ def run(options: argparse.Namespace) -> Exit:
 def _print(settled: Settled, ledger: Ledger, simulation: Simulation, images: int | None, tflops: float) -> None:
     console = Console()
     status = summarise(settled, ledger, simulation.now)
-    table = Table(title="Rungs, as one simulated search passed them", title_justify="left", box=None, padding=(0, 2))
+    console.print("Rungs, as one simulated search passed them:")
+    table = Table(box=None, padding=(0, 2))
     for column in ("rung", "trials reported", "kept"):
         table.add_column(column, justify="right")
     for rung in status.rungs:
@@ -76,8 +77,8 @@ def _print(settled: Settled, ledger: Ledger, simulation: Simulation, images: int
     hours = ledger.seconds / 3600
     wall = simulation.now / 3600
     console.print(
-        f"Device hours: about {hours:,.2f} at {tflops:g} TFLOP/s sustained (--tflops); "
-        f"{wall:,.2f} hours with {settled.spec.budget.parallel_trials} at a time"
+        f"Device hours: about {hours:,.3g} at {tflops:g} TFLOP/s sustained (--tflops); "
+        f"{wall:,.3g} hours with {settled.spec.budget.parallel_trials} at a time"
     )
     limit = settled.spec.budget.max_gpu_hours
     if limit is not None and hours > limit:

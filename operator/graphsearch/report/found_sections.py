@@ -16,6 +16,7 @@ from graphsearch.report.wording import (
     mean_text,
     score_text,
     size_text,
+    space_text,
 )
 from graphsearch.search.comparison import Row, Verdict, sentences, spoken
 from graphsearch.search.space import distinct_size
@@ -64,7 +65,7 @@ def _searched(record: SearchRecord) -> str:
     if spec.space is None:
         return f"{counted(len(spec.graphs), 'given graph')} on {spec.data.dataset}, trained for {trained}."
     size = distinct_size(spec.space)
-    of = f"of about {size_text(size)} possible" if size is not None else "of a continuous space"
+    of = f"of {space_text(size)} possible" if size is not None else "of a continuous space"
     drawn = counted(len(record.of(Purpose.SEARCH)), "graph")
     what = f"{counted(spec.space.nodes, 'network')} that teach one another"
     return f"{drawn} {of}, each of {what}, tried on {spec.data.dataset}, for up to {trained} each."
@@ -99,7 +100,7 @@ def _compared(record: SearchRecord) -> str:
     parts = [
         f"it is better than {_listed(verdicts[Verdict.BETTER])}" if verdicts[Verdict.BETTER] else "",
         f"it is worse than {_listed(verdicts[Verdict.WORSE])}" if verdicts[Verdict.WORSE] else "",
-        f"no difference to {_listed(verdicts[Verdict.NOT_SHOWN])} is shown" if verdicts[Verdict.NOT_SHOWN] else "",
+        f"no difference from {_listed(verdicts[Verdict.NOT_SHOWN])} is shown" if verdicts[Verdict.NOT_SHOWN] else "",
     ]
     told = "; ".join(part for part in parts if part)
     return f"On the test images {told}." if told else ""
@@ -149,7 +150,7 @@ def graph_section(record: SearchRecord) -> Html:
     told = (
         f"An arrow goes from who teaches to who learns. In brackets the {metric} on {images}. Cut edges are left out."
     )
-    image = element("figure", Html(graph_svg(record, found)), class_="graph")
+    image = element("figure", Html(graph_svg(record, found)), class_="graph", tabindex="0")
     edges = [(edge.source, edge.destination, loss_text(edge), gate_text(edge)) for edge in found.graph.live_edges()]
     listing = table("Edges of the graph", ("From", "To", "Loss", "Gate"), edges)
     return section("graph", "The graph", paragraph(told), image, _nodes(record, found), fold("Its edges", listing))

@@ -42,7 +42,7 @@ def on_circle(count: int) -> list[tuple[Point, float]]:
     """Centres of ``count`` boxes with the angle that points outwards: clockwise from the top, two side by side."""
     if count == 1:
         return [((0.0, 0.0), -math.pi / 2)]
-    radius = 170.0 if count == 2 else 190.0 + 42.0 * (count - 3)
+    radius = 150.0 if count == 2 else 165.0 + 46.0 * (count - 3)
     start = math.pi if count == 2 else -math.pi / 2
     angles = [start + 2 * math.pi * number / count for number in range(count)]
     return [((1.2 * radius * math.cos(angle), radius * math.sin(angle)), angle) for angle in angles]

@@ -6,6 +6,7 @@ page its classes may be restyled for a dark background.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from html import escape
@@ -39,6 +40,8 @@ _STYLE = (
     )
 )
 
+_SMALLEST = 0.62
+"""To which a page may shrink the picture before its text is too small to read."""
 _CHARACTER = 7.1
 """Mean width of a character of 13 px, a little generous: fonts differ."""
 
@@ -101,7 +104,8 @@ def _tags(graph: Graph, boxes: Mapping[str, Box], outwards: Mapping[str, float])
     for edge in graph.live_edges():
         if edge.is_label:
             text = _edge_text(edge)
-            box = outside(boxes[edge.destination], outwards[edge.destination], _CHARACTER * len(text) + 16, 38, 34)
+            angle = math.pi / 2 if math.sin(outwards[edge.destination]) > 0.45 else outwards[edge.destination]
+            box = outside(boxes[edge.destination], angle, _CHARACTER * len(text) + 16, 38, 34)
             tags.append((edge, text, box))
     return tags
 
@@ -177,7 +181,8 @@ def _page(graph: Graph, parts: list[str], occupied: list[Box]) -> str:
     return "\n".join(
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="kg" role="img" aria-labelledby="kg-title kg-what" '
-            f'viewBox="{left:.1f} {top:.1f} {width:.1f} {height:.1f}" width="{width:.0f}" height="{height:.0f}">',
+            f'viewBox="{left:.1f} {top:.1f} {width:.1f} {height:.1f}" width="{width:.0f}" height="{height:.0f}" '
+            f'style="min-width:{_SMALLEST * width:.0f}px">',
             f'<title id="kg-title">Knowledge transfer graph {escape(graph.name)}</title>',
             f'<desc id="kg-what">{escape(graph_text(graph))}</desc>',
             f"<style>{_STYLE}</style>",

@@ -99,6 +99,17 @@ def size_text(number: float) -> str:
     return f"{number:.0f}"
 
 
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def space_text(size: int) -> str:
+    """The size of a space: exact where one can still read it, else as a power of ten."""
+    if size < 10**12:
+        return f"{size:,}"
+    power = len(str(size)) - 1
+    return f"about {size / 10**power:.1f} × 10{str(power).translate(_RAISED)}"
+
+
 def counted(number: int, one: str, many: str = "") -> str:
     """``1 graph``, ``1,500 graphs``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

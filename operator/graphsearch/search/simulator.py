@@ -32,9 +32,6 @@ from graphtrial.contract import ExitCode
 _TICK = 1e-6
 """Between two looks at one moment: the clock rises strictly."""
 
-_NOBODY = -1
-"""The index of an event that only makes the planner look again."""
-
 Curve = Callable[[GraphTrial, int], float]
 """(trial, evaluation) -> score."""
 Duration = Callable[[GraphTrial], float]
@@ -83,6 +80,7 @@ class Simulation:
         self._reports: list[Report] = []
         self._events: list[_Event] = []
         self._order = 0
+        self._acted = False
 
     def restarted(self, *, processes_live: bool) -> Simulation:
         """This world with a planner that starts anew from the recorded facts, as after a crash.
@@ -112,9 +110,6 @@ class Simulation:
         """Play the next event: a trial reaches an evaluation, or its attempt ends."""
         event = heapq.heappop(self._events)
         self.now = max(self.now, event.time)
-        if event.index == _NOBODY:
-            self.look()
-            return
         key = (event.index, event.attempt)
         running = self._observed.get(key)
         if not isinstance(running, Running):
@@ -139,8 +134,11 @@ class Simulation:
             self.look()
 
     def look(self) -> None:
-        """Gather, plan and carry out until nothing is left to do at this moment."""
-        drive(self.snapshot, self.carry_out)
+        """Gather, plan and carry out until nothing is left to do at this moment: what was started or stopped shows."""
+        self._acted = True
+        while self._acted:
+            self._acted = False
+            drive(self.snapshot, self.carry_out)
         self._reports.clear()
 
     def snapshot(self) -> Snapshot:
@@ -159,8 +157,10 @@ class Simulation:
             case RecordSearch(facts):
                 self.ledger.search = facts
             case Start(trial):
+                self._acted = True
                 self._start(trial)
             case Stop(trial, _):
+                self._acted = True
                 attempt = trial.attempt
                 assert attempt is not None
                 self._stop((trial.index, attempt.number))
@@ -178,7 +178,6 @@ class Simulation:
             self._observed[key] = Ended(None, message="never started")
         elif isinstance(running, Running):
             self._end(key, running, ExitCode.STOPPED)
-        self._wake()
 
     def _schedule(self, trial: GraphTrial, attempt: int, evaluation: int) -> None:
         """Skip to the next evaluation at which anything can happen: the others are neither reported nor faulty."""
@@ -194,7 +193,3 @@ class Simulation:
         seconds = self.now - running.started_at
         self.busy_seconds += seconds
         self._observed[key] = Ended(None if code < 0 else code, seconds, f"simulated exit code {code}")
-
-    def _wake(self) -> None:
-        self._order += 1
-        heapq.heappush(self._events, _Event(self.now, self._order, _NOBODY, 0, 0))

@@ -73,11 +73,13 @@ def _result(trial: GraphTrial, curve: Curve) -> TrialResult:
 
 @pytest.fixture
 def manifest() -> str:
+    """A search of 24 trials, as a user writes it."""
     return MANIFEST
 
 
 @pytest.fixture
 def played() -> Callable[..., SearchRecord]:
+    """Plays a manifest: ``played(text, curve=..., fault=...)``."""
     return play
 
 

@@ -86,7 +86,7 @@ def _run(spec: TrialSpec, state: State) -> tuple[ExitCode, str]:
 
 
 class _StopRequest:
-    """Whether somebody has asked this process to stop; asks the system to be told."""
+    """Whether this process has got SIGTERM or SIGINT; from its making on they do nothing else."""
 
     def __init__(self) -> None:
         self._made = False
