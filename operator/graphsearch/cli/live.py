@@ -116,7 +116,7 @@ def _purpose(trial: GraphTrial) -> str:
 
 
 def share_done(world: LocalWorld) -> float:
-    """How much of the trials known to come has ended, from 0 to 1: trials of the comparison count as whole trainings."""
+    """How much of what is to come has been done, from 0 to 1; a trial of the comparison counts as a whole training."""
     ledger, settled = world.ledger, world.settled
     whole = float(settled.evaluations)
     expected = _expected_search(settled.rungs, settled.evaluations, settled.asha.reduction_factor)

@@ -13,7 +13,7 @@ from typing import Any
 
 from graphsearch.api import DesiredState, GraphTrial
 from graphsearch.local.folder import Folder, Local
-from graphsearch.local.forkserver import ForkServer
+from graphsearch.local.forkserver import ForkServer, ForkServerError
 from graphsearch.local.machine import Machine, Slot
 from graphsearch.local.scrape import scrape
 from graphsearch.search.actions import (
@@ -38,7 +38,7 @@ _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 60.0
 """Between asking a trial to save and stop, and killing it."""
 
-_OUTSIDE = {ExitCode.BAD_DATA: "data", ExitCode.STORAGE: "storage"}
+_OUTSIDE: dict[int, str] = {ExitCode.BAD_DATA: "data", ExitCode.STORAGE: "storage"}
 """Ends that are this machine's, not the trial's: everything is saved and the run stops, to go on once mended."""
 
 
@@ -163,8 +163,12 @@ class LocalWorld:
             self._observed[key] = Running(f"process {event['pid']}", time.time())
         elif "ended" in event:
             self._end(_key(event["ended"]), event["code"], event["seconds"])
-        elif "error" in event:
-            raise RuntimeError(f"the trainer's server refused a request: {event['error']}")
+        elif "error" in event and not self._has_run(event["id"]):
+            raise ForkServerError(f"the trainer's server refused a request: {event['error']}")
+
+    def _has_run(self, name: str | None) -> bool:
+        """Whether an error is about a trial that has ended just before it was asked to stop."""
+        return name is not None and (_key(name) in self._observed or _key(name) not in self._taken)
 
     def _end(self, key: tuple[int, int], code: int, seconds: float) -> None:
         index, attempt = key
@@ -175,7 +179,7 @@ class LocalWorld:
             self._reports += [Report(index, rung.rung, rung.score, attempt) for rung in result.rungs]
         nodes = result.evaluations[-1].nodes if result and result.evaluations else {}
         uri = f"{self.place.root}/trials/{index}"
-        outside = _OUTSIDE.get(code)  # type: ignore[call-overload]
+        outside = _OUTSIDE.get(code)
         if outside:
             self.interrupt(StoppedError(outside, message))
         self._observed[key] = Ended(None if outside else code, seconds, message, nodes, uri)
@@ -202,7 +206,7 @@ class LocalWorld:
         if attempt and not attempt.is_open:
             key = (trial.index, attempt.number)
             for memory in (self._observed, self._ports, self._asked, self._taken):
-                memory.pop(key, None)  # type: ignore[attr-defined]
+                memory.pop(key, None)
             self.reported.pop(trial.index, None)
 
     def _start(self, trial: GraphTrial) -> None:

@@ -92,7 +92,8 @@ def clipped(curve: Curve, start: Box, end: Box) -> Curve:
     """The part of a curve outside both boxes, with a little air before the end for an arrowhead."""
     times = [step / _STEPS for step in range(_STEPS + 1)]
     middle = max(times, key=lambda time: min(_away(point(curve, time), start), _away(point(curve, time), end)))
-    first = max((time for time in times if time < middle and start.holds(point(curve, time), 2)), default=0.0)
+    inside = (time for time in times if time < middle and start.holds(point(curve, time), 2))
+    first = max(inside, default=-1 / _STEPS) + 1 / _STEPS
     last = min((time for time in times if time > middle and end.holds(point(curve, time), 4)), default=1.0)
     return _part(curve, first, last)
 

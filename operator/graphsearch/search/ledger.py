@@ -40,6 +40,8 @@ class Ledger:
         """Trials without an outcome, by index: they run, wait at a rung or are idle."""
         self.running: dict[int, Attempt] = {}
         """Open attempts, by their trial's index."""
+        self.doomed: set[int] = set()
+        """Running trials that a rung stopped."""
         self.idle: dict[int, GraphTrial] = {}
         """Open trials without an open attempt that do not wait at a rung."""
         self.paused: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
@@ -91,6 +93,8 @@ class Ledger:
         attempt = trial.attempt
         if attempt and attempt.is_open:
             self.running[trial.index] = attempt
+            if trial.status.rungs and trial.status.rungs[-1].decision is Decision.STOP:
+                self.doomed.add(trial.index)
         elif (rung := waiting_at(trial)) is not None:
             insort(self.paused[rung], (trial.status.rungs[-1].score, -trial.index))
         else:
@@ -99,6 +103,7 @@ class Ledger:
     def _displace(self, trial: GraphTrial) -> None:
         self.open.pop(trial.index, None)
         self.running.pop(trial.index, None)
+        self.doomed.discard(trial.index)
         self.idle.pop(trial.index, None)
         if (rung := waiting_at(trial)) is not None:
             waiting = self.paused[rung]

@@ -246,21 +246,15 @@ def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
 def _stops(snapshot: Snapshot, ending: stages.Ending | None) -> list[Stop]:
     settled, ledger = snapshot.settled, snapshot.ledger
     given_up = frozenset(Purpose) if stages.is_paused(settled) else _given_up(snapshot, ending)
-    stops: list[Stop] = []
-    kept: list[GraphTrial] = []
-    for index in sorted(ledger.running):
-        trial = ledger.trials[index]
-        rungs = trial.status.rungs
-        if rungs and rungs[-1].decision is Decision.STOP:
-            stops.append(Stop(trial, Why.RUNG))
-        elif _is_given_up(snapshot, given_up, trial):
-            stops.append(Stop(trial, Why.UNWANTED))
-        else:
-            kept.append(trial)
-    surplus = len(kept) - settled.spec.budget.parallel_trials
+    others = [ledger.trials[index] for index in sorted(ledger.running.keys() - ledger.doomed)]
+    unwanted = [trial for trial in others if _is_given_up(snapshot, given_up, trial)]
+    stops = [Stop(ledger.trials[index], Why.RUNG) for index in sorted(ledger.doomed)]
+    stops += [Stop(trial, Why.UNWANTED) for trial in unwanted]
+    surplus = len(others) - len(unwanted) - settled.spec.budget.parallel_trials
     if surplus > 0:
-        unfinished = [trial for trial in kept if _progress(trial) < settled.evaluations]
-        least = sorted(unfinished, key=lambda trial: (_progress(trial), -trial.index))
+        dropped = {trial.index for trial in unwanted}
+        kept = [t for t in others if t.index not in dropped and _progress(t) < settled.evaluations]
+        least = sorted(kept, key=lambda trial: (_progress(trial), -trial.index))
         stops += [Stop(trial, Why.PARALLELISM) for trial in least[:surplus]]
     return stops
 

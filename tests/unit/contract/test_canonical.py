@@ -30,7 +30,7 @@ from graphtrial.contract import (
     graph_digest,
 )
 
-many = settings(max_examples=300, deadline=None)
+many = settings(max_examples=150, deadline=None)
 
 
 def renamed(graph: Graph, new: Mapping[str, str]) -> Graph:
@@ -163,7 +163,7 @@ def test_the_canonical_form_is_a_graph_in_canonical_form(graph: Graph):
     form = canonical_graph(graph)
     again = Graph.model_validate(form)
     assert again.target_name == "1"
-    assert again.to_json() == {"edges": []} | form if form["edges"] else again.to_json() == {"nodes": form["nodes"]}
+    assert {"edges": []} | again.to_json() == form
     assert canonical_graph(again) == form
 
 
@@ -265,16 +265,16 @@ def test_whole_numbers_may_be_written_without_a_point():
 
 
 GOLDEN = {
-    "alone": (a_graph().trained("1").label("1"), "?"),
+    "alone": (a_graph().trained("1").label("1"), "af7665d2df9b6acc92b5620fb9dc130e4591d2abf12b9aa9f76260a0089ea9ea"),
     "distillation": (
         a_graph()
         .trained("1", "resnet32")
         .frozen("2", "wrn-28-2")
         .label("1")
         .transfer("2", "1", loss=Loss(type=LossType.KL, temperature=2)),
-        "?",
+        "aa1b8ae041147e11f7c9704282fbd811e715fc031b3fde336378bd27330bf559",
     ),
-    "everything": (BASE, "?"),
+    "everything": (BASE, "50fbde0d899de9ce78e0eee4c8b638ef15680495b2743c6754604202009ecab2"),
 }
 
 
@@ -290,8 +290,8 @@ def test_a_canonical_form_leaves_defaults_out():
     assert canonical_graph(builder.obj()) == {
         "nodes": [{"name": "1", "model": "resnet8"}, {"name": "2", "model": "resnet8"}],
         "edges": [
-            {"source": "2", "destination": "1", "loss": {"type": "KL"}, "gate": {"type": "Through"}},
-            {"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}, "gate": {"type": "Through"}},
+            {"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}},
+            {"source": "2", "destination": "1", "loss": {"type": "KL"}},
         ],
     }
 

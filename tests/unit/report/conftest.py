@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from graphsearch.api import GraphTrial, Outcome
 from graphsearch.api.manifest import parse_manifest
 from graphsearch.report import SearchRecord

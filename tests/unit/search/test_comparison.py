@@ -62,7 +62,7 @@ def test_an_interval_above_zero_says_better() -> None:
     assert rows[1].difference is not None
     assert rows[1].difference.verdict is Verdict.BETTER
     assert sentences(rows, Metric.ACCURACY) == [
-        "The found graph is 1.3 points better than mutual learning (95 % interval 0.7 to 1.8, 5 pairs)."
+        "The found graph is 1.3 points better than mutual learning (95 % interval 0.7 to 1.9, 5 pairs)."
     ]
 
 
@@ -102,9 +102,7 @@ def test_failed_runs_leave_their_pair_out() -> None:
     assert (difference.pairs, difference.left_out) == (2, 2)
     assert difference.mean == pytest.approx(0.045)
     assert (rows[1].repeats, sorted(rows[1].scores)) == (4, [0, 1, 3])
-    assert sentences(rows, Metric.ACCURACY)[0].endswith(
-        "2 repeats are left out: one of the two runs did not end well."
-    )
+    assert sentences(rows, Metric.ACCURACY)[0].endswith("2 repeats are left out: one of the two runs did not end well.")
 
 
 def test_without_any_pair_the_sentence_says_so() -> None:
@@ -144,10 +142,6 @@ def test_the_found_graph_comes_first_wherever_its_trials_stand() -> None:
 
 def test_small_differences_keep_enough_decimals() -> None:
     """An interval that excludes zero is never printed as reaching it."""
-    rows = table(Found=[0.5003, 0.5005], Independent=[0.5, 0.50015])
-    assert "0.03 points better" in sentences(rows, Metric.ACCURACY)[0] or "No difference" in sentences(
-        rows, Metric.ACCURACY
-    )[0]
     rows = table(Found=[0.50030, 0.50031], Independent=[0.5, 0.5])
     assert sentences(rows, Metric.ACCURACY) == [
         "The found graph is 0.03 points better than independent training (95 % interval 0.02 to 0.04, 2 pairs)."

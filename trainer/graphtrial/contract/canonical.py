@@ -23,6 +23,9 @@ from typing import Any
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.parts import LABEL, Edge, Gate, GateType
 
+_ENDS = ("source", "destination")
+_REFERENCES = ("name", "follows", "members")
+
 _Colours = tuple[int, ...]
 _Arcs = tuple[tuple[int, int, str], ...]
 _Kind = tuple[bool, str, tuple[str, ...]]
@@ -49,10 +52,10 @@ def canonical_graph(graph: Graph) -> dict[str, Any]:
 
 
 def _edge_label(edge: Edge) -> str:
-    gate = edge.gate
-    if edge.is_label and gate.type in (GateType.CORRECT, GateType.THRESHOLD):
-        gate = Gate(type=GateType.THROUGH)
-    return canonical_json({"loss": edge.loss.to_json(), "gate": gate.to_json()})
+    """All that an edge says beside its ends."""
+    if edge.is_label and edge.gate.type in (GateType.CORRECT, GateType.THRESHOLD):
+        edge = edge.model_copy(update={"gate": Gate(type=GateType.THROUGH)})
+    return canonical_json({name: value for name, value in edge.to_json().items() if name not in _ENDS})
 
 
 class _Canon:
@@ -69,9 +72,7 @@ class _Canon:
 
     def _kind(self, index: int) -> _Kind:
         node = self.graph.nodes[index]
-        fields = node.to_json()
-        for reference in ("name", "follows", "members"):
-            fields.pop(reference, None)
+        fields = {name: value for name, value in node.to_json().items() if name not in _REFERENCES}
         labels = sorted(_edge_label(e) for e in self.graph.live_edges() if e.is_label and e.destination == node.name)
         return (node.name != self.graph.target_name, canonical_json(fields), tuple(labels))
 
@@ -180,4 +181,5 @@ class _Canon:
             {"source": new[edge.source], "destination": new[edge.destination], **json.loads(_edge_label(edge))}
             for edge in self.graph.live_edges()
         ]
-        return {"nodes": nodes, "edges": sorted(edges, key=canonical_json)}
+        rest = {name: value for name, value in self.graph.to_json().items() if name not in ("name", "target")}
+        return rest | {"nodes": nodes, "edges": sorted(edges, key=canonical_json)}

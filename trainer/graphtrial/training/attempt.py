@@ -52,6 +52,7 @@ def attempt(spec: TrialSpec, state: State, folder: TrialFolder, stop_requested: 
     code = Training(parts, state, snapshot).run(stop_requested)
     if code is ExitCode.DONE and state.step == parts.timetable.total_steps:
         publish(spec, parts.networks, data.train_digest)
+        folder.export(parts.networks)
     return code
 
 
@@ -94,7 +95,9 @@ def _subject(spec: TrialSpec) -> str:
     parts: dict[str, Model] = {"graph": spec.graph, "data": spec.data, "training": spec.training}
     settings = {name: part.to_json() for name, part in parts.items()}
     score_of, split = spec.objective.score_of.value, spec.split.value
-    return digest(settings | {"seed": spec.seed, "scoreOf": score_of, "split": split, "teachers": spec.teachers})
+    # Not where a teacher lies: a folder that was moved holds the same one.
+    teachers = {node: uri.rpartition("/")[2] for node, uri in spec.teachers.items()}
+    return digest(settings | {"seed": spec.seed, "scoreOf": score_of, "split": split, "teachers": teachers})
 
 
 def _take_over(spec: TrialSpec, state: State, snapshot: Snapshot, machine: Machine) -> None:

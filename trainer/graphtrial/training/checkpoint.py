@@ -3,6 +3,7 @@
     <attempt>-<id>-<step>.pt          weights, momentum and progress; read with ``weights_only``
     latest.json                       pointer to one of them, switched last, never to a lower attempt
     reports/<attempt>-<id>.json       TrialResult
+    weights/<node>.safetensors        final weights of each network, for others to use
     port                              where this attempt answers for Prometheus, as text
 
 ``id`` is drawn by each process, so that two processes of one attempt never write one object. No random state is
@@ -16,16 +17,19 @@ import io
 import json
 import logging
 import uuid
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphtrial.contract import Evaluation, Model, RungScore, TrialResult
 from graphtrial.storage import Conflict, Corrupt, Missing, StorageError, Store
 
 POINTER = "latest.json"
 REPORTS = "reports/"
+WEIGHTS = "weights/"
 _SUFFIX = ".pt"
 _KEPT = 2
 """The latest, and the one before it for the day when the latest cannot be read."""
@@ -148,6 +152,12 @@ class TrialFolder:
         """Store this attempt's result in place of its earlier one."""
         text = result.model_dump_json(by_alias=True, exclude_defaults=True, indent=1)
         self._store.write(f"{REPORTS}{self._name}.json", text.encode())
+
+    def export(self, networks: Mapping[str, nn.Module]) -> None:
+        """Store each network's weights without pickle; the names of its tensors are those of its ``state_dict``."""
+        for name, network in networks.items():
+            weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+            self._store.write(f"{WEIGHTS}{name}.safetensors", safetensors.torch.save(weights))
 
     def announce(self, port: int) -> None:
         """Say at which port this attempt answers."""

@@ -101,6 +101,8 @@ class Training:
         self._loss_sums += losses.nodes
         self._loss_steps += 1
         self._state.step = self._parts.exposition.steps = step + 1
+        if step == self._state.resumed_at:
+            _log.info("first step after %.2f s", time.monotonic() - self._state.started)
 
     def _evaluate_if_due(self) -> None:
         evaluations, timetable = self._state.evaluations, self._parts.timetable
