@@ -27,7 +27,6 @@ from graphsearch.search.settled import Settled, settle
 from graphtrial.contract import Purpose, derive
 
 
-
 def a_search() -> SearchBuilder:
     """Random graphs of one resnet8 on digits, eight evaluations, one trial at a time, no comparison."""
     return SearchBuilder({
@@ -140,12 +139,10 @@ class HandPlayed:
         """(index, why) in the order of Stop actions, each told once."""
 
     def look(self, *reports: tuple[int, int, float]) -> HandPlayed:
-        """Plan until nothing is left to do, with reports (index, evaluation, score) that come now."""
-        return self.hear(*(Report(*report) for report in reports))
-
-    def hear(self, *reports: Report) -> HandPlayed:
-        """The same with whole reports."""
-        self.reports = reports
+        """Plan until nothing is left to do, with reports (index, evaluation, score) of the latest attempts."""
+        latest = {index: attempt.number for index, attempt in self.ledger.running.items()}
+        self.reports = tuple(Report(*report, attempt=latest.get(report[0], 1)) for report in reports)
+        drive(self._snapshot, self._carry_out)
         drive(self._snapshot, self._carry_out)
         return self
 

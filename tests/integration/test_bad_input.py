@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.shared_data import shared_data
 
 from graphsearch.api import Outcome, Reason
 from graphsearch.cli.exits import Exit
 from graphsearch.local import Folder
-from tests.shared_data import shared_data
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "image-folder.yaml"
 

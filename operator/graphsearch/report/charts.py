@@ -6,6 +6,7 @@ own (``as_svg``). Scores that are not finite have no place on an axis and are le
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -67,7 +68,8 @@ def curves(record: SearchRecord, *, still: bool = False) -> Spec | None:
 
 def _curves(record: SearchRecord, trials: _Rows, still: bool) -> list[alt.Chart]:
     about = alt.LookupData(alt.NamedData("trials"), "trial", ["graph", "fate", "found"])
-    near = alt.selection_point(nearest=True, on="pointermove", clear="pointerout", fields=["trial"], empty=False)
+    # Not nearest=True: there Vega-Lite 6.4 reads a tooltip's text fields from the wrong record ("undefined").
+    near = alt.selection_point(on="pointerover", clear="pointerout", fields=["trial"], empty=False)
     x = alt.X("evaluation:Q", title="evaluation", scale=_evaluations(record), axis=_evaluation_axis(record))
     y = alt.Y("score:Q", title=_score_title(record), scale=alt.Scale(zero=False))
     fates = [fate for fate in _FATES if any(trial["fate"] == fate for trial in trials)]
@@ -90,12 +92,12 @@ def _curves(record: SearchRecord, trials: _Rows, still: bool) -> list[alt.Chart]
     tooltip = [
         alt.Tooltip("trial:Q", title="trial"),
         alt.Tooltip("evaluation:Q", title="evaluation"),
-        alt.Tooltip("score:Q", title=_score_title(record)),
+        alt.Tooltip("score:Q", title=_score_title(record), format=".4~g"),
         alt.Tooltip("fate:N", title="fate"),
         alt.Tooltip("graph:N", title="graph"),
     ]
-    seen = alt.when(near).then(alt.value(1)).otherwise(alt.value(0))
-    dots = base.mark_circle(size=34).encode(color=colour, opacity=seen, tooltip=tooltip).add_params(near)
+    seen = alt.when(near).then(alt.value(0.6)).otherwise(alt.value(0))
+    dots = base.mark_circle(size=120).encode(color=colour, opacity=seen, tooltip=tooltip).add_params(near)
     return [lines, crosses] if still else [lines, crosses, dots]
 
 
@@ -155,7 +157,7 @@ def rungs(record: SearchRecord) -> Spec | None:
     )
     ticks = (
         alt.Chart(alt.NamedData("points"))
-        .mark_tick(thickness=1.5, opacity=0.55)
+        .mark_tick(thickness=1.5, opacity=0.7)
         .encode(
             x=alt.X("rung:O", title="rung (evaluation)", axis=alt.Axis(labelAngle=0)),
             y=alt.Y("score:Q", title=_score_title(record), scale=alt.Scale(zero=False)),
@@ -221,6 +223,7 @@ def as_svg(spec: Spec) -> str:
     return svg
 
 
+@functools.cache
 def library() -> Html:
     """Vega, Vega-Lite and Vega-Embed as one script, safe inside an HTML script element."""
     script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_VERSION)

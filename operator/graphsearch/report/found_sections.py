@@ -51,7 +51,7 @@ def headline(record: SearchRecord) -> Html:
     ended = _ENDS.get(facts.reason, f"The search ended: {facts.reason}.") if facts.reason else ""
     if facts.ended_at is None:
         ended = "The search still runs: this is what has been recorded so far."
-    message = f" ({facts.message})" if facts.message else ""
+    message = f" ({facts.message})" if facts.message and facts.reason is not Reason.NO_TRIAL_COMPLETED else ""
     notes = [paragraph(ended + message, "notice")] if ended else []
     name = element("h1", record.manifest.metadata.name)
     lines = [paragraph(line, "lead") for line in (_searched(record), _found(record), _compared(record)) if line]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphsearch.api import API_VERSION, Budget, Comparison, DesiredState, GraphSearch, Scheduler, write_manifest
+from graphsearch.api import API_VERSION, Asha, Budget, Comparison, DesiredState, GraphSearch, Scheduler, write_manifest
 from graphsearch.report.record import SearchRecord
 from graphtrial.contract import Graph, ScoreOf
 
@@ -29,7 +29,7 @@ def recipe(record: SearchRecord) -> str | None:
             "objective": spec.objective.model_copy(update={"goal": None, "score_of": score_of}),
             "space": None,
             "graphs": _graphs(record, record.found.graph),
-            "scheduler": Scheduler(),
+            "scheduler": Scheduler(asha=Asha()),
             "budget": Budget(parallel_trials=spec.budget.parallel_trials),
             "comparison": spec.comparison or Comparison(),
             "compression": None,

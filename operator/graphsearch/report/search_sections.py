@@ -31,12 +31,12 @@ def curves_section(has_chart: bool) -> Html:
     """Every trial's learning curve."""
     if not has_chart:
         return section("curves", "Learning curves", paragraph("No trial reported a score."))
-    told = "One line is one trial; a cross marks where it was stopped. Point at a line for its graph and scores."
+    told = "One line is one trial; a cross marks where it was stopped. Point at a value for its trial, graph and score."
     chart = picture("curves", "Score of every trial over its evaluations, with a cross where it was stopped")
     return section("curves", "Learning curves", paragraph(told), chart)
 
 
-def rungs_section(record: SearchRecord) -> Html:
+def rungs_section(record: SearchRecord, has_chart: bool) -> Html:
     """What each rung decided."""
     rows = rung_rows(record)
     if not rows:
@@ -61,7 +61,8 @@ def rungs_section(record: SearchRecord) -> Html:
     ]
     head = ("Evaluation", "Reported", "Went on", "Stopped", "Cut score")
     listing = table("Rungs", head, cells, numbers=range(5))
-    return section("rungs", "Rungs", paragraph(told), listing, picture("rungs", "Scores at each rung"))
+    chart = [picture("rungs", "Scores at each rung")] if has_chart else []
+    return section("rungs", "Rungs", paragraph(told), listing, *chart)
 
 
 def trials_section(record: SearchRecord) -> Html:

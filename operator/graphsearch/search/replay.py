@@ -29,10 +29,10 @@ def contradictions(settled: Settled, trials: Iterable[GraphTrial]) -> list[str]:
             continue
         if rung.decision is Decision.NONE or evaluation == settled.evaluations:
             continue
-        expected = _judged(settled, tables[evaluation], rung)
-        if (rung.rank, rung.of, rung.decision) != expected:
-            told = f"recorded rank {rung.rank} of {rung.of}, {rung.decision}"
-            found.append(f"{trial.name} at evaluation {evaluation}: {told}; follows {expected}")
+        recorded, expected = (rung.rank, rung.of, rung.decision), _judged(settled, tables[evaluation], rung)
+        if recorded != expected:
+            told = f"recorded {_shown(*recorded)}; the facts before it give {_shown(*expected)}"
+            found.append(f"{trial.name} at evaluation {evaluation}: {told}")
         tables[evaluation].add(rung.score, index)
     return found
 
@@ -53,3 +53,7 @@ def _judged(settled: Settled, table: RungTable, rung: Rung) -> tuple[int | None,
     if settled.asha.mode is AshaMode.PROMOTION:
         return verdict.rank, verdict.of, Decision.PAUSE
     return verdict.rank, verdict.of, Decision.CONTINUE if verdict.goes_on else Decision.STOP
+
+
+def _shown(rank: int | None, of: int, decision: Decision) -> str:
+    return f"rank {rank} of {of}, {decision}"

@@ -51,7 +51,7 @@ class Page(HTMLParser):
             if name in ("src", "href", "xlink:href", "data", "action", "poster", "srcset"):
                 self.addresses.append(value or "")
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002
         self._hidden = False
 
     def handle_data(self, data: str) -> None:
@@ -60,12 +60,14 @@ class Page(HTMLParser):
 
 
 def written(record: SearchRecord, folder: Path) -> tuple[Page, list[str], Store]:
+    """The page of a report just written, the keys, the store."""
     store = open_store(str(folder))
     keys = build(record, store)
     return Page(store.read("report/index.html").decode()), keys, store
 
 
 def no_curve(_trial: GraphTrial, _evaluation: int) -> float:
+    """Every trial diverges at once."""
     return float("nan")
 
 
@@ -172,6 +174,7 @@ def test_a_search_in_which_everything_diverged_says_so(played: Played, tmp_path:
     assert keys == ["report/index.html"]
     assert "No graph was found: no trial reached its last evaluation." in page.text
     assert "No trial reported a score." in page.text
+    assert "chart-rungs" not in page.ids
     assert "score nan at evaluation 1" in page.text
 
 
@@ -226,7 +229,7 @@ def test_what_failed_is_told_and_escaped(whole: SearchRecord, tmp_path: Path) ->
     nasty = '<img src=x onerror="alert(1)"> & </script><script>alert(2)</script>'
     last = whole.trials[-1]
     status = last.status.model_copy(update={"outcome": "Failed", "message": nasty})
-    facts = whole.facts.model_copy(update={"message": nasty})
+    facts = whole.facts.model_copy(update={"message": nasty, "reason": "ComparisonFailed"})
     record = SearchRecord(
         whole.manifest, facts, (*whole.trials[:-1], last.model_copy(update={"status": status})), whole.results
     )
@@ -236,13 +239,11 @@ def test_what_failed_is_told_and_escaped(whole: SearchRecord, tmp_path: Path) ->
     assert page.text.count(nasty) == 2
 
 
-def test_a_graph_name_is_escaped(played: Played, tmp_path: Path) -> None:
-    """A fixed graph may be called anything of forty characters."""
-    named = FIXED.replace("    - nodes", '    - name: "</script><b>x</b>"\n      nodes')
-    page, _, store = written(played(named), tmp_path)
+def test_the_manifest_is_escaped(played: Played, tmp_path: Path) -> None:
+    """It is shown as it was written, whatever it holds."""
+    page, _, _ = written(played(FIXED.replace("digits}", 'digits, uri: "</pre><b>x</b>"}')), tmp_path)
     assert "b" not in page.tags
-    assert "Graph </script><b>x</b>" in page.text
-    assert b"</script><b>" not in store.read("report/graph.svg")
+    assert "uri: </pre><b>x</b>" in page.text
 
 
 def test_crashed_attempts_are_lost_time(played: Played, manifest: str, tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def label(destination: str, gate: GateType = GateType.THROUGH) -> Edge:
+    """An edge from the ground truth."""
     return Edge(source="Label", destination=destination, loss=Loss(type=LossType.CROSS_ENTROPY), gate=Gate(type=gate))
 
 
 def kl(source: str, destination: str, gate: GateType) -> Edge:
+    """A transfer edge."""
     return Edge(source=source, destination=destination, loss=Loss(type=LossType.KL), gate=Gate(type=gate))
 
 
@@ -52,6 +54,7 @@ def full(count: int) -> Graph:
 
 
 def texts(picture: str) -> list[str]:
+    """All text of a picture, in its order."""
     return [element.text or "" for element in ET.fromstring(picture).iter(f"{SVG}text")]
 
 

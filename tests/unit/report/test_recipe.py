@@ -58,7 +58,7 @@ def test_a_recipe_runs(whole: SearchRecord) -> None:
     """The simulated world plays it to its end, comparison included."""
     text = recipe(whole)
     assert text is not None
-    ledger = Simulation(settle(parse_manifest(text)), lambda trial, evaluation: 0.5 + 0.01 * trial.index).run()
+    ledger = Simulation(settle(parse_manifest(text)), lambda trial, _evaluation: 0.5 + 0.01 * trial.index).run()
     assert ledger.search.reason == "Completed"
     assert ledger.created[Purpose.COMPARE] == 3 * 4
 

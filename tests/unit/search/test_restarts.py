@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.searches import HandPlayed, a_search, decisions, drawn_curve, of_purpose, rebuilt
 
 from graphsearch.api import Decision
 from graphsearch.search.actions import Record
 from graphsearch.search.replay import contradictions
 from graphsearch.search.simulator import Simulation
 from graphtrial.contract import Purpose
-from tests.searches import HandPlayed, a_search, decisions, drawn_curve, of_purpose, rebuilt
 
 CUTS = 500
 

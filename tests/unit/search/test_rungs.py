@@ -7,11 +7,11 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.searches import HandPlayed, a_search
 
 from graphsearch.api import Decision
 from graphsearch.search.rungs import RungTable, rung_numbers
 from graphsearch.search.simulator import Simulation
-from tests.searches import HandPlayed, a_search
 
 NAN, INF = math.nan, math.inf
 

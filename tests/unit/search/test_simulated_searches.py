@@ -7,6 +7,7 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.searches import HandPlayed, a_search, drawn_curve, of_purpose, rebuilt
 
 from graphsearch.api import AttemptEnd, DesiredState, Outcome
 from graphsearch.search.actions import Report, Snapshot
@@ -15,7 +16,6 @@ from graphsearch.search.replay import contradictions
 from graphsearch.search.simulator import Simulation
 from graphsearch.search.space import draw
 from graphtrial.contract import NodeKind, Purpose, ScoreOf, derive
-from tests.searches import HandPlayed, a_search, decisions, drawn_curve, of_purpose, rebuilt
 
 ENOUGH = 20_000
 """Events after which a small search that has not ended never will."""

@@ -1,0 +1,67 @@
+"""A search in numbers, as it is shown: counters, rungs, best, cost; and an audit of its recorded decisions."""
+
+from __future__ import annotations
+
+from graphsearch.api import Decision, Reason
+from graphsearch.search.replay import contradictions
+from graphsearch.search.status import summarise
+from tests.searches import HandPlayed, a_search
+
+
+def test_a_running_search_in_numbers():
+    """One trial ended well, one was stopped at the first rung, two run; seconds go to what became of them."""
+    world = HandPlayed(a_search().trials(9).parallel(2).settled()).look().look((0, 1, 0.9), (1, 1, 0.1))
+    world.end(1, 143, seconds=3).finish(0, 0.8, seconds=8)
+    status = summarise(world.settled, world.ledger, world.now)
+    counts = (status.created, status.running, status.succeeded, status.stopped, status.failed, status.max_trials)
+    assert (status.reason, *counts) == (Reason.SEARCHING, 4, 2, 1, 1, 0, 9)
+    assert (status.best.trial, status.best.score) == ("s-t0", 0.8)
+    assert [(r.evaluation, r.reported, r.kept, r.cut) for r in status.rungs] == [
+        (1, 2, 1, 0.9),
+        (2, 1, 1, 0.8),
+        (4, 1, 1, 0.8),
+    ]
+    assert (status.seconds.useful, status.seconds.stopped, status.seconds.lost) == (8, 3, 0)
+
+
+def test_time_that_was_lost():
+    """A crash and a vanished attempt of a trial that goes on, and all of a trial that failed."""
+    world = HandPlayed(a_search().trials(1).settled()).look()
+    world.end(0, 1, seconds=2).end(0, None, seconds=3).end(0, 143, seconds=5)
+    status = summarise(world.settled, world.ledger, world.now)
+    assert (status.seconds.lost, status.seconds.useful) == (5, 5)
+    world.end(0, 10, seconds=1)
+    assert summarise(world.settled, world.ledger, world.now).seconds.lost == 11
+
+
+def test_what_a_search_is_doing():
+    """Searching, paused, choosing, comparing, over."""
+    search = a_search().with_nodes(2, "resnet8").never_stopping().trials(2).parallel(2).compared(2, 1)
+    world = HandPlayed(search.settled()).look()
+
+    def reason():
+        return summarise(world.settled, world.ledger, world.now).reason
+
+    seen = [reason()]
+    world.change(search.wanted("Paused"))
+    seen.append(reason())
+    world.end(0, 143).end(1, 143).change(search)
+    world.finish(0, 0.5).finish(1, 0.6)
+    seen.append(reason())
+    world.finish(2, 0.5).finish(3, 0.6)
+    seen.append(reason())
+    world.finish(4, 0.6)
+    seen.append(reason())
+    assert seen == [Reason.SEARCHING, Reason.PAUSED, Reason.CHOOSING, Reason.COMPARING, Reason.COMPLETED]
+
+
+def test_a_decision_that_the_facts_do_not_explain_is_told():
+    """A changed rank, and a decision against the rule."""
+    world = HandPlayed(a_search().trials(2).parallel(2).settled()).look().look((0, 1, 0.9)).look((1, 1, 0.1))
+    assert contradictions(world.settled, world.ledger.trials.values()) == []
+    trial = world.ledger.trials[1]
+    changed = trial.status.rungs[0].model_copy(update={"decision": Decision.CONTINUE})
+    forged = trial.model_copy(update={"status": trial.status.model_copy(update={"rungs": (changed,)})})
+    assert contradictions(world.settled, [world.ledger.trials[0], forged]) == [
+        "s-t1 at evaluation 1: recorded rank 2 of 2, Continue; the facts before it give rank 2 of 2, Stop"
+    ]

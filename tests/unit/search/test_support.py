@@ -1,0 +1,93 @@
+"""What validates and cannot be run yet: one line each, at the place where the manifest says it."""
+
+from __future__ import annotations
+
+import pytest
+from tests.searches import a_search
+
+from graphsearch.search.support import unsupported
+
+LABEL = {"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}}
+NODES = [{"name": "1", "model": "resnet8"}, {"name": "2", "model": "resnet8"}]
+
+
+def a_list(*edges, nodes=NODES):
+    """A fixed graph with a label edge and these."""
+    return a_search().graphs({"nodes": list(nodes), "edges": [LABEL, *edges]})
+
+
+def an_edge(source, loss, gate="Through"):
+    """An edge into node 1."""
+    return {"source": source, "destination": "1", "loss": {"type": loss}, "gate": {"type": gate}}
+
+
+NODE = {"name": "2", "kind": "Frozen", "model": "resnet8"}
+LINES = [
+    ("a metric", a_search().scored_by("TargetNode", metric="MacroF1"), "spec.objective.metric: MacroF1"),
+    ("a planned data set", a_search().having(data={"dataset": "CUB200"}), "spec.data.dataset: CUB200"),
+    ("a data set by name", a_search().having(data={"dataset": "lab.sets:Mine"}), "spec.data.dataset: lab.sets:Mine"),
+    ("data in S3", a_search().having(data={"dataset": "CIFAR10", "uri": "s3://b/c"}), "spec.data.uri: s3://"),
+    ("a target model", a_search().in_space(targetModels=["resnet8", "resnet18"]), "spec.space.targetModels[1]: resnet18"),
+    ("an auxiliary model", a_search().with_nodes(2, "timm:vit"), "spec.space.auxiliaryModels[0]: timm:vit"),
+    ("drawn EMA", a_search().in_space(auxiliaryKinds=["Trained", "EMA"]), "spec.space.auxiliaryKinds[1]: EMA"),
+    (
+        "one of several losses",
+        a_search().with_edges(
+            {"kind": "Label", "gates": ["Through"]}, {"kind": "Transfer", "losses": ["KL", "Apart"], "gates": ["Linear"]}
+        ),
+        "spec.space.edges[1].losses[1]: Apart",
+    ),
+    ("a loss", a_list(an_edge("2", "Apart")), "spec.graphs[0].edges[1].loss.type: Apart"),
+    ("a model", a_list(nodes=[{"name": "1", "model": "lab:Net"}]), "spec.graphs[0].nodes[0].model: lab:Net"),
+    (
+        "an EMA node",
+        a_list(nodes=[NODES[0], {"name": "2", "kind": "EMA", "follows": "1"}]),
+        "spec.graphs[0].nodes[1].kind: EMA",
+    ),
+    (
+        "an ensemble that teaches",
+        a_list(an_edge("3", "KL"), nodes=[*NODES, {"name": "3", "kind": "Ensemble", "members": ["2"]}]),
+        "spec.graphs[0].edges[1].source: an Ensemble node as a source",
+    ),
+    ("weights by URI", a_list(nodes=[NODES[0], {**NODE, "weights": {"uri": "w.pt"}}]), "spec.graphs[0].nodes[1].weights.uri:"),
+    ("compression", a_search().having(compression={"student": "resnet8"}), "spec.compression: is not there yet"),
+]
+
+
+@pytest.mark.parametrize(("search", "begin"), [case[1:] for case in LINES], ids=[case[0] for case in LINES])
+def test_each_is_named_at_its_place(search, begin):
+    """One line that begins with the place and says that it is not there yet."""
+    (line,) = unsupported(search.obj())
+    assert line.startswith(begin)
+    assert "is not there yet" in line
+
+
+def test_torchvision_is_named_for_the_model_and_its_weights():
+    """Such weights belong to such models."""
+    foreign = {**NODE, "model": "torchvision:resnet18", "weights": {"torchvision": "V1"}}
+    assert [line.partition(": ")[0] for line in unsupported(a_list(nodes=[NODES[0], foreign]).obj())] == [
+        "spec.graphs[0].nodes[1].model",
+        "spec.graphs[0].nodes[1].weights.torchvision",
+    ]
+
+
+def test_what_can_run_gives_no_line():
+    """Spaces and lists of built-in models, label and KL edges, teachers, stages, cut edges and evaluated ensembles."""
+    mean = {"name": "3", "kind": "Ensemble", "members": ["1", "2"]}
+    runs = [
+        a_search().with_nodes(3, "wrn-28-2", gates=["Through", "Cutoff", "Linear", "Correct", "Sine"]).compared(2, 2),
+        a_list(an_edge("2", "Apart", gate="Cutoff"), nodes=[*NODES, mean]),
+        a_list(an_edge("2", "KL"), nodes=[NODES[0], {**NODE, "weights": {"pretrained": {}}}]),
+    ]
+    assert [unsupported(search.obj()) for search in runs] == [[], [], []]
+
+
+def test_all_lines_come_in_the_order_of_the_manifest():
+    """Several at once."""
+    search = a_search().scored_by("TargetNode", metric="MacroF1").having(compression={"student": "resnet8"})
+    lines = unsupported(search.in_space(targetModels=["resnet18"]).obj())
+    assert [line.partition(":")[0] for line in lines] == [
+        "spec.objective.metric",
+        "spec.space.targetModels[0]",
+        "spec.compression",
+    ]
