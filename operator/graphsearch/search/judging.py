@@ -20,6 +20,8 @@ def judge(snapshot: Snapshot) -> dict[int, GraphTrial]:
     the order of indexes can be cut anywhere.
     """
     changed: dict[int, GraphTrial] = {}
+    if not snapshot.reports:
+        return changed
     beside: defaultdict[int, list[float]] = defaultdict(list)
     for evaluation, index, report in sorted(_due(snapshot), key=lambda due: due[:2]):
         trial = changed.get(index) or snapshot.ledger.open[index]

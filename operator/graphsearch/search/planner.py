@@ -231,10 +231,11 @@ def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
     settled, ledger = snapshot.settled, snapshot.ledger
     stops = _stops(snapshot, ending)
     stopping = {action.trial.index for action in stops}
+    unstarted = [index for index, attempt in ledger.running.items() if not attempt.identity]
     starts: list[Action] = [
         Start(ledger.trials[index])
-        for index, attempt in sorted(ledger.running.items())
-        if index not in stopping and not attempt.identity and (index, attempt.number) not in snapshot.observed
+        for index in sorted(unstarted)
+        if index not in stopping and (index, ledger.running[index].number) not in snapshot.observed
     ]
     free = settled.spec.budget.parallel_trials - len(ledger.running)
     if free > 0 and not stages.is_paused(settled):
@@ -246,17 +247,19 @@ def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
 def _stops(snapshot: Snapshot, ending: stages.Ending | None) -> list[Stop]:
     settled, ledger = snapshot.settled, snapshot.ledger
     given_up = frozenset(Purpose) if stages.is_paused(settled) else _given_up(snapshot, ending)
-    others = [ledger.trials[index] for index in sorted(ledger.running.keys() - ledger.doomed)]
-    unwanted = [trial for trial in others if _is_given_up(snapshot, given_up, trial)]
-    stops = [Stop(ledger.trials[index], Why.RUNG) for index in sorted(ledger.doomed)]
-    stops += [Stop(trial, Why.UNWANTED) for trial in unwanted]
+    others = ledger.running.keys() - ledger.doomed
+    unwanted = {index for index in others if _is_given_up(snapshot, given_up, ledger.trials[index])}
     surplus = len(others) - len(unwanted) - settled.spec.budget.parallel_trials
+    least: list[GraphTrial] = []
     if surplus > 0:
-        dropped = {trial.index for trial in unwanted}
-        kept = [t for t in others if t.index not in dropped and _progress(t) < settled.evaluations]
-        least = sorted(kept, key=lambda trial: (_progress(trial), -trial.index))
-        stops += [Stop(trial, Why.PARALLELISM) for trial in least[:surplus]]
-    return stops
+        kept = [ledger.trials[index] for index in others - unwanted]
+        unfinished = [trial for trial in kept if _progress(trial) < settled.evaluations]
+        least = sorted(unfinished, key=lambda trial: (_progress(trial), -trial.index))[:surplus]
+    return [
+        *(Stop(ledger.trials[index], Why.RUNG) for index in sorted(ledger.doomed)),
+        *(Stop(ledger.trials[index], Why.UNWANTED) for index in sorted(unwanted)),
+        *(Stop(trial, Why.PARALLELISM) for trial in least),
+    ]
 
 
 def _progress(trial: GraphTrial) -> int:

@@ -42,7 +42,7 @@ def ending(settled: Settled, ledger: Ledger, now: float) -> Ending | None:
         return Reason.CANCELLED, "desiredState is Cancelled"
     if refused := _refused(ledger):
         return refused
-    failed = sum(count for (_, outcome), count in ledger.outcomes.items() if outcome is Outcome.FAILED)
+    failed = sum(ledger.outcomes[purpose, Outcome.FAILED] for purpose in Purpose) if ledger.last_failed else 0
     if failed > budget.max_failed_trials:
         message = ledger.trials[ledger.last_failed[1]].status.message if ledger.last_failed else ""
         limit = budget.max_failed_trials
@@ -56,6 +56,8 @@ def ending(settled: Settled, ledger: Ledger, now: float) -> Ending | None:
 
 def _refused(ledger: Ledger) -> Ending | None:
     """Data are every trial's; a specification is taken for wrong as a whole only before any trial has reported."""
+    if not ledger.refused:
+        return None
     if (index := ledger.refused.get(ExitCode.BAD_DATA)) is not None:
         return Reason.BAD_DATA, ledger.trials[index].status.message
     reported = any(map(len, ledger.rungs.values()))
