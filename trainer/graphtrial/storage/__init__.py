@@ -9,7 +9,8 @@ reader may only trust a whole one).
 """
 
 from graphtrial.storage.errors import Conflict, Corrupt, Denied, Full, Missing, StorageError, Unreachable
-from graphtrial.storage.store import Store, open_store
+from graphtrial.storage.opening import open_store
+from graphtrial.storage.store import Store
 
 __all__ = [
     "Conflict",
