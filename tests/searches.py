@@ -29,12 +29,14 @@ from graphtrial.contract import Purpose, derive
 
 def a_search() -> SearchBuilder:
     """Random graphs of one resnet8 on digits, eight evaluations, one trial at a time, no comparison."""
-    return SearchBuilder({
-        "data": {"dataset": "digits"},
-        "space": {"nodes": 1, "targetModels": ["resnet8"], "edges": [{"kind": "Label", "gates": ["Through"]}]},
-        "training": {"length": {"epochs": 8}},
-        "budget": {"maxTrials": 10, "parallelTrials": 1},
-    })
+    return SearchBuilder(
+        {
+            "data": {"dataset": "digits"},
+            "space": {"nodes": 1, "targetModels": ["resnet8"], "edges": [{"kind": "Label", "gates": ["Through"]}]},
+            "training": {"length": {"epochs": 8}},
+            "budget": {"maxTrials": 10, "parallelTrials": 1},
+        }
+    )
 
 
 @dataclass(frozen=True)

@@ -248,7 +248,12 @@ def _stops(snapshot: Snapshot, ending: stages.Ending | None) -> list[Stop]:
     settled, ledger = snapshot.settled, snapshot.ledger
     given_up = frozenset(Purpose) if stages.is_paused(settled) else _given_up(snapshot, ending)
     others = ledger.running.keys() - ledger.doomed
-    unwanted = {index for index in others if _is_given_up(snapshot, given_up, ledger.trials[index])}
+    unwanted = {
+        index
+        for index in others
+        if (given_up or ledger.trials[index].spec.purpose is Purpose.PRETRAIN)
+        and _is_given_up(snapshot, given_up, ledger.trials[index])
+    }
     surplus = len(others) - len(unwanted) - settled.spec.budget.parallel_trials
     least: list[GraphTrial] = []
     if surplus > 0:

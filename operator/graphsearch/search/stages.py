@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 
-from graphsearch.api import DesiredState, GraphTrial, GraphTrialSpec, Outcome, Reason, SearchFacts
+from graphsearch.api import DesiredState, GraphTrial, GraphTrialSpec, GraphTrialStatus, Outcome, Reason, SearchFacts
 from graphsearch.search.contenders import FOUND, baseline_graph, merge_equal
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled
@@ -95,6 +95,7 @@ def search_trial(settled: Settled, index: int) -> GraphTrial:
         graph=graph,
         seed=seed_of(settled.spec.seed, "trial", index),
         teachers=teacher_keys(settled, graph, Split.SEARCH, settled.spec.seed),
+        publishes={},
     )
     return _trial(settled, spec)
 
@@ -116,8 +117,11 @@ def missing_teachers(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
 
 def has_teachers(ledger: Ledger, trial: GraphTrial) -> bool:
     """Whether all weights that a trial starts from are there."""
-    publishers = (ledger.published.get(key) for key in trial.spec.teachers.values())
-    return all(p is not None and ledger.trials[p].status.outcome is Outcome.SUCCEEDED for p in publishers)
+    for key in trial.spec.teachers.values():
+        publisher = ledger.trials.get(ledger.published.get(key, -1))
+        if publisher is None or publisher.status.outcome is not Outcome.SUCCEEDED:
+            return False
+    return True
 
 
 def failed_teacher(ledger: Ledger, trial: GraphTrial) -> GraphTrial | None:
@@ -307,4 +311,4 @@ def _score(trial: GraphTrial) -> float:
 
 
 def _trial(settled: Settled, spec: GraphTrialSpec) -> GraphTrial:
-    return GraphTrial(name=f"{settled.name}-t{spec.index}", spec=spec)
+    return GraphTrial(name=f"{settled.name}-t{spec.index}", spec=spec, status=GraphTrialStatus())

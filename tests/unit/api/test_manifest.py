@@ -15,7 +15,8 @@ kind: GraphSearch                       # short gs
 metadata: {name: three-resnets}
 spec:
   objective: {scoreOf: TargetNode, metric: Accuracy, goal: 0.78}
-  data: {dataset: CIFAR100, uri: "s3://data/cifar100", searchValidation: {count: 10000}, labelled: {count: 400, seed: 0}}
+  data:
+    {dataset: CIFAR100, uri: "s3://data/cifar100", searchValidation: {count: 10000}, labelled: {count: 400, seed: 0}}
   space:
     nodes: 3
     targetModels: [resnet32]
@@ -152,7 +153,10 @@ WRONG = [
         "spec.training.length: give exactly one of epochs and steps",
     ),
     (changed("spec/space/nodes", 2), "spec.space.auxiliaryModels: is required with 2 nodes"),
-    (changed("spec/space/edges/0/from", "1"), "spec.space.edges[0]: give either kind (Label, Transfer, Self) or from and to"),
+    (
+        changed("spec/space/edges/0/from", "1"),
+        "spec.space.edges[0]: give either kind (Label, Transfer, Self) or from and to",
+    ),
     (
         changed("spec/space/edges/0", {"from": "4", "gates": ["Linear"]}),
         "spec.space.edges[0].from: there is no node '4'; nodes are 1, Label",
@@ -209,7 +213,9 @@ WRONG = [
         "spec.graphs[1].target: the scored node 'a' is frozen; score a node that learns",
     ),
     (
-        changed("spec/comparison", {"baselines": ["AllThrough", "MutualLearning"]}, changed("spec/graphs", [MANY], FIXED)),
+        changed(
+            "spec/comparison", {"baselines": ["AllThrough", "MutualLearning"]}, changed("spec/graphs", [MANY], FIXED)
+        ),
         "spec.comparison.baselines[1]: MutualLearning has at most 8 networks, and the last graph has 9; leave it out",
     ),
 ]
@@ -293,7 +299,9 @@ def test_what_is_no_manifest_is_refused_in_one_line(text, line):
     assert refused.value.problems == [line]
 
 
-@pytest.mark.parametrize("text", ["a: [", "a: b: c", "\tx: 1", "a: !!python/object:os.system x", LEAST + "  [1]: 2\n", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["a: [", "a: b: c", "\tx: 1", "a: !!python/object:os.system x", LEAST + "  [1]: 2\n", "\x00"]
+)
 def test_broken_yaml_is_refused_in_one_line(text):
     """Whatever the parser says fits on a line."""
     with pytest.raises(ManifestError) as refused:

@@ -27,12 +27,14 @@ def test_presets_are_the_tables(preset, epochs, batch, rate, momentum, nesterov,
 
 def test_a_manifest_overrides_single_values():
     """What is left out stays the preset's, also within the schedule."""
-    choice = TrainingChoice.model_validate({
-        "preset": "Ensemble",
-        "batchSize": 32,
-        "length": {"epochs": 10},
-        "schedule": {"factor": 0.5},
-    })
+    choice = TrainingChoice.model_validate(
+        {
+            "preset": "Ensemble",
+            "batchSize": 32,
+            "length": {"epochs": 10},
+            "schedule": {"factor": 0.5},
+        }
+    )
     training = resolve(choice)
     assert (training.batch_size, training.nesterov, training.length) == (32, False, Length(epochs=10))
     assert (training.schedule.factor, training.schedule.milestones) == (0.5, (0.5, 0.75))

@@ -1,4 +1,4 @@
-"""The graphs that are worst for the canonical form, those of many nodes that look alike: right, and with little work."""
+"""The graphs that are worst for the canonical form, of many nodes that look alike: right, and with little work."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ LOOKALIKES = {
 """In each family all nodes but the target look alike to their neighbours, and yet no two graphs are the same."""
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from([arcs for family in LOOKALIKES.values() for arcs in family]), st.data())
 def test_lookalikes_are_recognised_in_any_order_with_little_work(arcs: Arcs, data: st.DataObject):
     """Colours alone do not tell the nodes apart, so the order of the nodes decides what is tried first."""

@@ -52,6 +52,16 @@ NODE_RULES = {
         "graph.nodes[1].name: 'Label' is the ground truth; choose another name",
         ONE.trained("Label-2"),
     ),
+    "no network is called as the ensemble's score": Rule(
+        ONE.trained("ensemble"),
+        "graph.nodes[1].name: 'ensemble' is the ensemble's score; choose another name",
+        TWO.ensemble("ensemble", "1", "2"),
+    ),
+    "no second ensemble is called as the first one's score": Rule(
+        TWO.ensemble("e", "1", "2").ensemble("ensemble", "1"),
+        "graph.nodes[3].name: 'ensemble' is the ensemble's score; choose another name",
+        TWO.ensemble("ensemble", "1", "2").ensemble("e", "1"),
+    ),
     "names are unique": Rule(
         ONE.trained("1"), "graph.nodes[1].name: '1' is used twice; names are unique in a graph", ONE.trained("2")
     ),

@@ -20,8 +20,7 @@ def edge(source, destination, gate="Through", temperature=1.0):
 def a_graph(edges, *, frozen=(), extra=(), target=""):
     """Nodes 1 to 3 of different models."""
     nodes = [
-        {"name": name, "model": model}
-        | ({"kind": "Frozen", "weights": {"pretrained": {}}} if name in frozen else {})
+        {"name": name, "model": model} | ({"kind": "Frozen", "weights": {"pretrained": {}}} if name in frozen else {})
         for name, model in MODELS.items()
     ]
     return Graph.model_validate({"nodes": [*nodes, *extra], "edges": edges, "target": target})

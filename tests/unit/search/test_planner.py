@@ -47,12 +47,13 @@ def test_pausing_saves_everything_and_resuming_goes_on():
 
 
 def test_a_pause_leaves_nobody_behind_at_a_rung():
-    """Promotion: trials that wait while a search is paused are still there when it goes on."""
-    search = a_search().trials(2).parallel(2).halving(mode="Promotion")
-    world = a_world(search)
-    world.look((0, 1, 0.9), (1, 1, 0.1)).change(search.wanted("Paused")).end(0).end(1)
-    assert (world.running, world.outcome(0), world.outcome(1)) == ([], None, None)
+    """Promotion: a trial that waits while a search is paused is still there when it goes on."""
+    search = a_search().trials(2).halving(mode="Promotion")
+    world = a_world(search).look((0, 1, 0.9)).change(search.wanted("Paused")).end(0)
+    assert (world.running, world.outcome(0)) == ([], None)
     world.change(search)
+    assert world.running == [1]
+    world.look((1, 1, 0.1)).end(1)
     assert (world.running, world.outcome(1)) == ([0], None)
 
 

@@ -118,7 +118,7 @@ TRACES = [
     ("eta", "last", "workers", "scores", "jobs", "next_jobs"), [t[1:] for t in TRACES], ids=[t[0] for t in TRACES]
 )
 def test_promotes_like_the_paper(eta, last, workers, scores, jobs, next_jobs):
-    """The order of jobs (trial@evaluation) is the paper's; all jobs last equally long, so workers are first-in first-out."""
+    """The order of jobs (trial@evaluation) is the paper's; all jobs last equally long, the first begun ends first."""
     search = a_search().trials(12).parallel(workers).evaluations(last).halving(eta, mode="Promotion")
 
     def until(trial):
@@ -138,7 +138,9 @@ def test_promotes_like_the_paper(eta, last, workers, scores, jobs, next_jobs):
     done = [f"{index}@{level}" for _, _, index, level in sorted(attempts)]
     assert done[: len(expected)] == expected
     moment = sorted(attempts)[len(expected) - 1][0] + 1e-3
-    running = sorted((started, f"{index}>{level}") for ended, started, index, level in attempts if started < moment < ended)
+    running = sorted(
+        (started, f"{index}>{level}") for ended, started, index, level in attempts if started < moment < ended
+    )
     assert [job for _, job in running] == next_jobs.split()
 
 

@@ -24,13 +24,13 @@ BASELINES = ("Independent", "MutualLearning", "Distillation", "AllThrough")
 
 
 @st.composite
-def searches(draw_from, parallel=st.integers(1, 8), modes=("Stopping", "Promotion")):
+def searches(draw_from, workers=range(1, 9), modes=("Stopping", "Promotion")):
     """Searches of up to 25 small graphs, some with frozen teachers and a comparison."""
     search = (
         a_search()
         .with_nodes(draw_from(st.integers(1, 3)), "resnet8", "resnet14", gates=("Through", "Cutoff", "Linear"))
         .trials(draw_from(st.integers(1, 25)))
-        .parallel(draw_from(parallel))
+        .parallel(draw_from(st.sampled_from(workers)))
         .evaluations(draw_from(st.sampled_from([1, 3, 8])))
         .halving(draw_from(st.integers(2, 4)), mode=draw_from(st.sampled_from(modes)))
         .in_space(isolatedNodes=draw_from(st.sampled_from(["Pretrained", "Random"])))
@@ -192,7 +192,8 @@ def test_any_prefix_of_the_facts_gives_the_recorded_decisions(search, seed, data
     for trial in ledger.trials.values():
         prefix.put(as_of(trial, math.nextafter(time, 0)))
     beside = [
-        other.score for at, level, i, other in recorded
+        other.score
+        for at, level, i, other in recorded
         if (at, level) == (time, evaluation) and i < index and math.isfinite(other.score)
     ]
     verdict = prefix.rungs[evaluation].judge(rung.score, settled.asha.reduction_factor, beside)
@@ -286,7 +287,7 @@ def test_doubled_late_and_unequal_reports_change_nothing(search, seed):
 
 
 @few
-@given(searches(parallel=st.just(1)), seeds)
+@given(searches(workers=[1]), seeds)
 def test_searches_with_one_worker_are_equal(search, seed):
     """The same seed gives the same facts, times included."""
     one, other = (play(a_world(search, seed, faulty=True)) for _ in range(2))

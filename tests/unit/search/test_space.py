@@ -197,6 +197,16 @@ def test_a_graph_that_breaks_the_rules_is_drawn_again():
     assert any(edge.gate.type is GateType.CORRECT for graph in graphs for edge in graph.edges)
 
 
+def test_no_average_follows_a_frozen_teacher():
+    """An EMA node follows a node that learns; where that one turned out isolated the graph is drawn again."""
+    rules = [{"from": source, "to": "1", "gates": ["Through"]} for source in ("Label", "2", "3")]
+    space = a_space(3, *rules, auxiliaries=["resnet8"], auxiliaryKinds=["Trained", "EMA"])
+    graphs = [draw(space, ScoreOf.TARGET_NODE, 0, index) for index in range(60)]
+    kinds = {tuple(str(node.kind) for node in graph.nodes[1:]) for graph in graphs}
+    assert kinds == {("Frozen", "Frozen"), ("Frozen", "EMA"), ("EMA", "Frozen"), ("EMA", "EMA")}
+    assert {node.follows for graph in graphs for node in graph.nodes} == {"", "1"}
+
+
 def test_a_space_in_which_nothing_learns_says_what_to_allow():
     """All gates into the target are Cutoff."""
     space = a_space(2, {"kind": "Label", "gates": ["Cutoff"]})

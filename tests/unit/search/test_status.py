@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tests.searches import HandPlayed, a_search
+
 from graphsearch.api import Decision, Reason
 from graphsearch.search.replay import contradictions
 from graphsearch.search.status import summarise
-from tests.searches import HandPlayed, a_search
 
 
 def test_a_running_search_in_numbers():

@@ -27,13 +27,18 @@ LINES = [
     ("a planned data set", a_search().having(data={"dataset": "CUB200"}), "spec.data.dataset: CUB200"),
     ("a data set by name", a_search().having(data={"dataset": "lab.sets:Mine"}), "spec.data.dataset: lab.sets:Mine"),
     ("data in S3", a_search().having(data={"dataset": "CIFAR10", "uri": "s3://b/c"}), "spec.data.uri: s3://"),
-    ("a target model", a_search().in_space(targetModels=["resnet8", "resnet18"]), "spec.space.targetModels[1]: resnet18"),
+    (
+        "a target model",
+        a_search().in_space(targetModels=["resnet8", "resnet18"]),
+        "spec.space.targetModels[1]: resnet18",
+    ),
     ("an auxiliary model", a_search().with_nodes(2, "timm:vit"), "spec.space.auxiliaryModels[0]: timm:vit"),
     ("drawn EMA", a_search().in_space(auxiliaryKinds=["Trained", "EMA"]), "spec.space.auxiliaryKinds[1]: EMA"),
     (
         "one of several losses",
         a_search().with_edges(
-            {"kind": "Label", "gates": ["Through"]}, {"kind": "Transfer", "losses": ["KL", "Apart"], "gates": ["Linear"]}
+            {"kind": "Label", "gates": ["Through"]},
+            {"kind": "Transfer", "losses": ["KL", "Apart"], "gates": ["Linear"]},
         ),
         "spec.space.edges[1].losses[1]: Apart",
     ),
@@ -49,7 +54,11 @@ LINES = [
         a_list(an_edge("3", "KL"), nodes=[*NODES, {"name": "3", "kind": "Ensemble", "members": ["2"]}]),
         "spec.graphs[0].edges[1].source: an Ensemble node as a source",
     ),
-    ("weights by URI", a_list(nodes=[NODES[0], {**NODE, "weights": {"uri": "w.pt"}}]), "spec.graphs[0].nodes[1].weights.uri:"),
+    (
+        "weights by URI",
+        a_list(nodes=[NODES[0], {**NODE, "weights": {"uri": "w.pt"}}]),
+        "spec.graphs[0].nodes[1].weights.uri:",
+    ),
     ("compression", a_search().having(compression={"student": "resnet8"}), "spec.compression: is not there yet"),
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.searches import HandPlayed, a_search
+from tests.searches import HandPlayed, a_search, rebuilt
 
 from graphsearch.api import Outcome, Reason
 from graphsearch.search.specs import Place, trial_spec
@@ -28,7 +28,10 @@ def vanilla(name, model="resnet14"):
 
 def a_distilling_search():
     """Every drawn graph has one frozen resnet14 that teaches node 1."""
-    rules = [{"from": "Label", "to": "1", "gates": ["Through"]}, {"from": "2", "to": "1", "gates": ["Through", "Linear"]}]
+    rules = [
+        {"from": "Label", "to": "1", "gates": ["Through"]},
+        {"from": "2", "to": "1", "gates": ["Through", "Linear"]},
+    ]
     return a_search().with_nodes(2, "resnet14").with_edges(*rules)
 
 
@@ -82,6 +85,28 @@ def test_a_teacher_that_nobody_awaits_is_stopped():
     world.change(search.wanted("Finishing"))
     assert world.stopped == [(teacher.index, "Unwanted")]
     assert world.end(teacher.index, 143).outcome(teacher.index) is Outcome.CANCELLED
+
+
+def test_a_cancelled_teacher_is_made_anew_for_whoever_needs_it_later():
+    """One of two teachers fails, so the other is unwanted; a later student gets a new trial for the same key."""
+    rules = [{"from": source, "to": "1", "gates": ["Through", "Linear"]} for source in ("Label", "2", "3")]
+    search = a_search().with_nodes(3, "resnet14", "resnet20").with_edges(*rules).trials(1).parallel(2)
+    world = a_world(search)
+    failed, unwanted = (trial.index for trial in world.of(Purpose.PRETRAIN))
+    world.end(failed, 12)
+    assert world.stopped == [(unwanted, "Unwanted")]
+    (key,) = world.end(unwanted, 143).ledger.trials[unwanted].spec.publishes.values()
+    later = HandPlayed(search.trials(9).parallel(9).settled(), rebuilt_as_open(world)).look()
+    made = [trial.index for trial in later.of(Purpose.PRETRAIN) if key in trial.spec.publishes.values()]
+    assert made[0] == unwanted
+    assert len(made) == 2
+
+
+def rebuilt_as_open(world):
+    """The facts of an ended search as if its budget had been raised in time."""
+    ledger = rebuilt(world.ledger)
+    ledger.search = ledger.search.model_copy(update={"ended_at": None, "reason": None})
+    return ledger
 
 
 def test_each_repeat_of_the_comparison_has_its_own_teachers():
@@ -142,7 +167,8 @@ def test_weights_of_a_stage_are_named_by_all_that_made_them():
     one, other = born_again(), born_again()
     other[0]["edges"] = [{**FED, "gate": {"type": "Linear"}}]
     keys = [
-        HandPlayed(a_search().graphs(*graphs).settled()).look().ledger.trials[2].spec.teachers for graphs in (one, other)
+        HandPlayed(a_search().graphs(*graphs).settled()).look().ledger.trials[2].spec.teachers
+        for graphs in (one, other)
     ]
     assert keys[0] != keys[1]
 

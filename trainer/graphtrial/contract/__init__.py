@@ -32,6 +32,7 @@ from graphtrial.contract.graph_rules import (
 )
 from graphtrial.contract.parts import (
     ATTENTION,
+    ENSEMBLE,
     LABEL,
     UNLABELLED,
     Average,
@@ -74,6 +75,7 @@ from graphtrial.contract.trial import (
 __all__ = [
     "ATTENTION",
     "DATASETS",
+    "ENSEMBLE",
     "FINAL",
     "LABEL",
     "MODELS",

@@ -14,6 +14,7 @@ from graphtrial.contract._base import Violation
 from graphtrial.contract.catalogue import model_problem
 from graphtrial.contract.parts import (
     ATTENTION,
+    ENSEMBLE,
     LABEL,
     UNLABELLED,
     Average,
@@ -156,9 +157,12 @@ def _learns(graph: Graph, name: str) -> bool:
 
 def _names(graph: Graph) -> Iterator[Violation]:
     seen: set[str] = set()
+    first_ensemble = next((node.name for node in graph.nodes if node.kind is NodeKind.ENSEMBLE), None)
     for position, node in enumerate(graph.nodes):
         if node.name == LABEL:
             yield Violation(("nodes", position, "name"), f"{LABEL!r} is the ground truth; choose another name")
+        if node.name == ENSEMBLE != first_ensemble:
+            yield Violation(("nodes", position, "name"), f"{ENSEMBLE!r} is the ensemble's score; choose another name")
         if node.name in seen:
             yield Violation(("nodes", position, "name"), f"{node.name!r} is used twice; names are unique in a graph")
         seen.add(node.name)

@@ -4,6 +4,6 @@ It reads networks and images and returns scores. It must not know when an evalua
 where a score goes.
 """
 
-from graphtrial.evaluation.evaluator import ENSEMBLE, Evaluator, Scores, unsupported
+from graphtrial.evaluation.evaluator import Evaluator, Scores, unsupported
 
-__all__ = ["ENSEMBLE", "Evaluator", "Scores", "unsupported"]
+__all__ = ["Evaluator", "Scores", "unsupported"]

@@ -13,10 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from graphtrial.contract import Average, Graph, Metric, NodeKind, Objective, Precision, ScoreOf, scored_nodes
-
-ENSEMBLE = "ensemble"
-"""The name of the ensemble's score among those of the nodes."""
+from graphtrial.contract import ENSEMBLE, Average, Graph, Metric, NodeKind, Objective, Precision, ScoreOf, scored_nodes
 
 
 class Scores(NamedTuple):
