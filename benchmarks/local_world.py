@@ -68,7 +68,8 @@ def _print_starts(output: Path, trials: list[GraphTrial]) -> None:
 
 
 def _verdict(name: str, seconds: float, target: float) -> None:
-    print(f"  start to first step, {name}: {seconds:.2f} s (target {target:g} s: {'met' if seconds <= target else 'MISSED'})")
+    verdict = "met" if seconds <= target else "MISSED"
+    print(f"  start to first step, {name}: {seconds:.2f} s (target {target:g} s: {verdict})")
 
 
 def _first_step(log: Path) -> float:
@@ -80,9 +81,7 @@ def _first_step(log: Path) -> float:
 def _cold(output: Path) -> float:
     started = time.monotonic()
     environment = {**os.environ, SPEC_VARIABLE: json.dumps(_cold_spec(output))}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "graphtrial"], env=environment, stderr=subprocess.PIPE, stdout=subprocess.STDOUT, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-m", "graphtrial"], env=environment, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
         if "first step after" in line:

@@ -62,12 +62,9 @@ def draw(space: Space, score_of: ScoreOf, seed: int, index: int) -> Graph:
 def _drawn(space: Space, edges: Sequence[_Possible], generator: random.Random) -> Graph | None:
     """One draw, with its isolated nodes settled; None where the rules of graphs or of the space forbid it."""
     try:
-        settled = settle_isolated(_Draw(space, edges, generator).graph(), space.isolated_nodes)
+        return settle_isolated(_Draw(space, edges, generator).graph(), space.isolated_nodes)
     except ValidationError:
         return None
-    if settled is None or any(node.follows and settled.node(node.follows).weights for node in settled.nodes):
-        return None
-    return settled
 
 
 def rule_for(space: Space, source: str, destination: str) -> EdgeRule | None:

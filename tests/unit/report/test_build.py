@@ -51,7 +51,7 @@ class Page(HTMLParser):
             if name in ("src", "href", "xlink:href", "data", "action", "poster", "srcset"):
                 self.addresses.append(value or "")
 
-    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002
+    def handle_endtag(self, tag: str) -> None:
         self._hidden = False
 
     def handle_data(self, data: str) -> None:

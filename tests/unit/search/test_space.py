@@ -168,7 +168,8 @@ def test_every_drawn_graph_is_valid_and_scored(space, score_of, index):
     assert Graph.model_validate(graph.to_json()) == graph
     assert score_violations(graph, score_of) == []
     fed = {edge.destination for edge in graph.live_edges()}
-    isolated = [node for node in graph.nodes if node.kind is not NodeKind.EMA and node.name not in fed]
+    averaged = {node.name for node in graph.nodes if node.follows} | {node.follows for node in graph.nodes}
+    isolated = [node for node in graph.nodes if node.name not in fed | averaged]
     assert all((node.kind is NodeKind.FROZEN) == (space.isolated_nodes == "Pretrained") for node in isolated)
     assert isolated == [] or space.isolated_nodes != "Redraw"
 
@@ -195,16 +196,6 @@ def test_a_graph_that_breaks_the_rules_is_drawn_again():
     graphs = [draw(space, ScoreOf.TARGET_NODE, 0, index) for index in range(60)]
     assert any(graph.semi_supervised for graph in graphs)
     assert any(edge.gate.type is GateType.CORRECT for graph in graphs for edge in graph.edges)
-
-
-def test_no_average_follows_a_frozen_teacher():
-    """An EMA node follows a node that learns; where that one turned out isolated the graph is drawn again."""
-    rules = [{"from": source, "to": "1", "gates": ["Through"]} for source in ("Label", "2", "3")]
-    space = a_space(3, *rules, auxiliaries=["resnet8"], auxiliaryKinds=["Trained", "EMA"])
-    graphs = [draw(space, ScoreOf.TARGET_NODE, 0, index) for index in range(60)]
-    kinds = {tuple(str(node.kind) for node in graph.nodes[1:]) for graph in graphs}
-    assert kinds == {("Frozen", "Frozen"), ("Frozen", "EMA"), ("EMA", "Frozen"), ("EMA", "EMA")}
-    assert {node.follows for graph in graphs for node in graph.nodes} == {"", "1"}
 
 
 def test_a_space_in_which_nothing_learns_says_what_to_allow():

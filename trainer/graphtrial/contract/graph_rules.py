@@ -276,9 +276,10 @@ def _foreign_of_loss(loss: Loss) -> list[str]:
 
 
 def _gates(graph: Graph) -> Iterator[Violation]:
+    semi_supervised = graph.semi_supervised
     for position, edge in enumerate(graph.edges):
         where = ("edges", position, "gate")
-        if graph.semi_supervised and not edge.is_label and edge.gate.type is GateType.CORRECT:
+        if semi_supervised and not edge.is_label and edge.gate.type is GateType.CORRECT:
             yield Violation(
                 where, "Correct needs labels, and this edge acts on unlabelled images; use Through, Linear or Threshold"
             )
