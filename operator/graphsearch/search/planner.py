@@ -221,10 +221,13 @@ def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
 
 
 def _has_room(snapshot: Snapshot) -> bool:
-    """Whether a slot stays free after everything that can start; a few trials may wait for their teachers."""
-    parallel = snapshot.settled.spec.budget.parallel_trials
-    free = parallel - len(snapshot.ledger.running) - len(_ready(snapshot))
-    return free > 0 and len(snapshot.ledger.idle) < parallel and not any(_promotable(snapshot))
+    """Whether a slot stays free after everything that can start.
+
+    Trials that wait for their teachers are no reason to stop drawing: a teacher trains to its end, and on a cluster
+    most slots would stand idle meanwhile.
+    """
+    free = snapshot.settled.spec.budget.parallel_trials - len(snapshot.ledger.running) - len(_ready(snapshot))
+    return free > 0 and not any(_promotable(snapshot))
 
 
 def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:

@@ -41,16 +41,25 @@ def a_world(search):
 
 
 def test_students_wait_for_one_shared_teacher():
-    """Two slots: the teacher trains, two students wait and no more are drawn; then both start."""
-    world = a_world(a_distilling_search().trials(9).parallel(2))
+    """Two slots: the teacher trains, all students wait for it; then the first two of them start."""
+    world = a_world(a_distilling_search().trials(4).parallel(2))
     (teacher,) = world.of(Purpose.PRETRAIN)
     assert world.running == [teacher.index]
-    assert len(world.of(Purpose.SEARCH)) == 2
+    assert len(world.of(Purpose.SEARCH)) == 4
     assert {key for trial in world.of(Purpose.SEARCH) for key in trial.spec.teachers.values()} == set(
         teacher.spec.publishes.values()
     )
     world.finish(teacher.index, 0.5)
-    assert world.running == [trial.index for trial in world.of(Purpose.SEARCH)]
+    assert world.running == [trial.index for trial in world.of(Purpose.SEARCH)][:2]
+
+
+def test_students_that_wait_leave_no_slot_idle():
+    """While the teacher trains, further graphs are drawn until one needs no teacher, and that one starts."""
+    rules = [{"from": "Label", "gates": ["Through", "Cutoff"]}, {"from": "2", "to": "1", "gates": ["Through"]}]
+    world = a_world(a_search().with_nodes(2, "resnet14").with_edges(*rules).trials(20).parallel(2))
+    (teacher,) = world.of(Purpose.PRETRAIN)
+    other = next(index for index in world.running if index != teacher.index)
+    assert world.ledger.trials[other].spec.teachers == {}
 
 
 def test_a_teacher_sees_what_its_student_may_see():
