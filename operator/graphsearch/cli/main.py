@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from graphsearch.api import ManifestError
 from graphsearch.cli.exits import CommandError, Exit
 
 _RUNS = Path("graphsearch-runs")
@@ -21,7 +20,16 @@ _RUNS = Path("graphsearch-runs")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    options = _parser().parse_args(arguments)
+    try:
+        return _call(_parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        return _fail(Exit.INTERRUPTED, "interrupted")
+
+
+def _call(options: argparse.Namespace) -> int:
+    # Importing takes a second or more, in which Ctrl-C is answered already.
+    from graphsearch.api import ManifestError
+
     try:
         command = importlib.import_module(f"graphsearch.cli.{options.module}")
         return int(command.run(options))
@@ -36,8 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
-    except KeyboardInterrupt:
-        return _fail(Exit.INTERRUPTED, "interrupted")
     except Exception:
         traceback.print_exc()
         return _fail(Exit.INTERNAL, "this is a fault of graphsearch; please report it with the lines above")

@@ -149,6 +149,13 @@ class Folder:
         except (Missing, Corrupt, ValueError):
             return None
 
+    def last_saving_attempt(self, index: int) -> int | None:
+        """The attempt whose checkpoint is the trial's latest; None if there is none."""
+        try:
+            return int(json.loads(self.store.read(f"trials/{index}/latest.json"))["attempt"])
+        except (Missing, Corrupt, ValueError, KeyError, TypeError):
+            return None
+
     def _has(self, name: str) -> bool:
         return self.store.exists(name)
 

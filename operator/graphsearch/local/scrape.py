@@ -6,7 +6,7 @@ process. No answer means unknown, never bad.
 
 from __future__ import annotations
 
-import urllib.error
+import http.client
 import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,7 +23,7 @@ def scrape(port: int, *, index: int, trial_uid: str, attempt: int) -> list[Repor
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_TIMEOUT_SECONDS) as answer:
             text = answer.read().decode()
         return parse(text, index=index, trial_uid=trial_uid, attempt=attempt)
-    except (urllib.error.URLError, OSError, ValueError):
+    except (OSError, http.client.HTTPException, ValueError):  # it may end while it answers
         return []
 
 

@@ -41,6 +41,9 @@ _GRACE_SECONDS = 60.0
 _OUTSIDE: dict[int, str] = {ExitCode.BAD_DATA: "data", ExitCode.STORAGE: "storage"}
 """Ends that are this machine's, not the trial's: everything is saved and the run stops, to go on once mended."""
 
+_FORESEEN = frozenset(ExitCode)
+"""All other ends are crashes."""
+
 
 class StoppedError(Exception):
     """The run stopped before its end, with everything saved; ``cause`` is interrupt, data or storage."""
@@ -182,7 +185,9 @@ class LocalWorld:
         outside = _OUTSIDE.get(code)
         if outside:
             self.interrupt(StoppedError(outside, message))
-        self._observed[key] = Ended(None if outside else code, seconds, message, nodes, uri)
+        # A crash is charged only where it came before a checkpoint: one that always comes at the same step is.
+        lost = outside or (code not in _FORESEEN and self.folder.last_saving_attempt(index) == attempt)
+        self._observed[key] = Ended(None if lost else code, seconds, message, nodes, uri)
 
     def _message(self, index: int, code: int, result: TrialResult | None) -> str:
         if code in (ExitCode.DONE, ExitCode.STOPPED):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,10 @@ def test_a_folder_that_cannot_be_made(capsys: pytest.CaptureFixture[str], manife
     code, _, err = _run(capsys, "run", manifest, "--output", tmp_path / "file" / "run")
     assert code == Exit.STORAGE
     assert str(tmp_path / "file") in err
+
+
+def test_nothing_heavy_is_imported_before_ctrl_c_is_answered():
+    """The manifest's types and pydantic come only once the program can say "interrupted"."""
+    code = "import sys, graphsearch.cli.main; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()).isdisjoint({"pydantic", "yaml", "numpy", "torch"})

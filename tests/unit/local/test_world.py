@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class PlayedServer:
         self.folder = folder
         self.started: list[TrialSpec] = []
         self.codes: dict[tuple[str, int], int] = {}
+        self.saving: set[tuple[str, int]] = set()
         self.holds = False
         self._waiting: list[tuple[str, TrialSpec]] = []
         self._asked: set[str] = set()
@@ -71,8 +73,12 @@ class PlayedServer:
             exit_code=code,
             message="no such image: x.jpg" if code in (11, 13) else "",
         )
-        key = f"{spec.checkpoint.uri.rpartition('/trials/')[2]}/reports/{spec.attempt}-abc.json"
-        self.folder.store.write(f"trials/{key}", result.model_dump_json(by_alias=True).encode())
+        trial = f"trials/{spec.checkpoint.uri.rpartition('/trials/')[2]}"
+        self.folder.store.write(
+            f"{trial}/reports/{spec.attempt}-abc.json", result.model_dump_json(by_alias=True).encode()
+        )
+        if (spec.trial, spec.attempt) in self.saving:
+            self.folder.store.write(f"{trial}/latest.json", json.dumps({"attempt": spec.attempt}).encode())
 
 
 def _world(folder: Folder, server: PlayedServer) -> LocalWorld:
@@ -125,6 +131,18 @@ def test_a_trial_that_crashes_on_every_attempt_fails(folder: Folder):
     world.run()
     assert world.ledger.trials[1].status.outcome is Outcome.FAILED
     assert world.ledger.search.winner == 5
+
+
+def test_a_crash_after_a_checkpoint_is_not_charged(folder: Folder):
+    """A trial killed again and again goes on as long as every attempt gets further than the one before."""
+    server = PlayedServer(folder)
+    server.codes.update({("small-t1", attempt): -9 for attempt in range(1, 6)})
+    server.saving.update(("small-t1", attempt) for attempt in range(1, 6))
+    world = _world(folder, server)
+    world.run()
+    trial = world.ledger.trials[1]
+    assert [attempt.end for attempt in trial.status.attempts] == [AttemptEnd.LOST] * 5 + [AttemptEnd.DONE]
+    assert "signal 9" in trial.status.attempts[0].message
 
 
 @pytest.mark.parametrize(("code", "cause"), [(ExitCode.BAD_DATA, "data"), (ExitCode.STORAGE, "storage")])
