@@ -1,4 +1,4 @@
-"""Shows a running search: a live table on a terminal, plain lines elsewhere."""
+"""Shows a running search: a live table on a terminal that can redraw, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHOWN_TRIALS = 12
 def display(*, plain: bool, folder: Folder) -> Iterator[Callable[[LocalWorld], None]]:
     """A function to call with the world after each look; it redraws or prints what is new."""
     console = Console()
-    if plain or not console.is_terminal:
+    if plain or not console.is_terminal or console.is_dumb_terminal:
         yield _Lines()
         return
     with Live(console=console, auto_refresh=False) as live:

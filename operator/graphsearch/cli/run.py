@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from graphsearch.api import GraphSearch, Reason, read_manifest
+from graphsearch.api import DesiredState, GraphSearch, Reason, read_manifest
 from graphsearch.cli.exits import CommandError, Exit
 from graphsearch.cli.folders import folder_errors
 from graphsearch.cli.live import display
@@ -33,7 +33,11 @@ def run(options: argparse.Namespace) -> Exit:
     with folder_errors(), folder:
         local = Local(threads=machine.threads(parallel), device=machine.device)
         facts, local = folder.open_search(_absolute(manifest, options.manifest), local)
-        if facts.ended_at is None:
+        if facts.ended_at is not None:
+            print(f"{folder.path}: this search has ended before; only its report is written again")
+        elif manifest.spec.desired_state is DesiredState.PAUSED:
+            print("desiredState is Paused: no trial runs until it is Running again; then the same command goes on")
+        else:
             _search(folder, settled, local, plain=options.plain)
         page = write_report(folder)
         facts = folder.facts()

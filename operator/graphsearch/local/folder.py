@@ -101,7 +101,7 @@ class Folder:
         if fields := differences(self.manifest(), manifest):
             raise ChangedManifestError(self.path, fields)
         self._write("search.yaml", write_manifest(manifest).encode())
-        return self.facts(), Local.model_validate_json(self.store.read("local.json"))
+        return self.facts(), self._read("local.json", Local)
 
     def manifest(self) -> GraphSearch:
         """The manifest of the search that is here."""
@@ -164,11 +164,23 @@ class Folder:
             raise NotARunError(f"{self.path}: holds no search (no search.json)")
 
     def _write(self, key: str, data: bytes) -> None:
+        self._check_lock()
         self.store.write(key, data)
+
+    def _check_lock(self) -> None:
+        """A write would make a folder anew that was deleted or moved while its runner works."""
+        if self._lock is None:
+            return
+        try:
+            held = os.path.samestat(os.stat(self.path / "lock"), os.fstat(self._lock))
+        except FileNotFoundError:
+            held = False
+        if not held:
+            raise Missing(f"{self.path}: was deleted or moved while its search ran; move it back and run it again")
 
     def _read(self, key: str, kind: type[_T]) -> _T:
         try:
-            return kind.model_validate(json.loads(self.store.read(key)))
+            return kind.model_validate_json(self.store.read(key))
         except ValidationError as error:
             message = "; ".join(problems(error, key))
             raise Corrupt(f"{self.path / key}: {message}") from None

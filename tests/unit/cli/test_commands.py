@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from graphsearch.cli.exits import Exit
+from graphsearch.cli.live import display
 from graphsearch.cli.main import main
+from graphsearch.local import Folder
 
 _MANIFEST = """
 apiVersion: graphsearch.io/v1alpha1
@@ -136,3 +138,29 @@ def test_nothing_heavy_is_imported_before_ctrl_c_is_answered():
     code = "import sys, graphsearch.cli.main; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()).isdisjoint({"pydantic", "yaml", "numpy", "torch"})
+
+
+def test_a_paused_search_says_so_and_does_not_wait(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_path: Path):
+    """Nobody can change the manifest of a runner that waits, so the command ends, with the report so far."""
+    manifest.write_text(_MANIFEST + "  desiredState: Paused\n")
+    code, out, _ = _run(capsys, "run", manifest, "--output", tmp_path / "run")
+    assert code == Exit.OK
+    assert "desiredState is Paused" in out
+    assert (tmp_path / "run" / "report" / "index.html").exists()
+    assert not (tmp_path / "run" / "trials").exists()
+
+
+def test_a_number_of_trials_at_a_time_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], manifest: Path):
+    """The message says what would be right, without a name out of the program's code."""
+    with pytest.raises(SystemExit) as caught:
+        main(["run", str(manifest), "--parallel", "many"])
+    assert caught.value.code == Exit.USAGE
+    assert "--parallel: must be a whole number, at least 1 (given: many)" in capsys.readouterr().err
+
+
+def test_a_terminal_that_cannot_redraw_gets_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """On TERM=dumb a live table would show nothing until the end."""
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with display(plain=False, folder=Folder(tmp_path)) as watch:
+        assert type(watch).__name__ == "_Lines"

@@ -10,7 +10,7 @@ from graphsearch.api import GraphTrial, GraphTrialSpec
 from graphsearch.api.manifest import parse_manifest
 from graphsearch.local import ChangedManifestError, Folder, Local, LockedError, NotARunError
 from graphtrial.contract import Device, Edge, Graph, Loss, LossType, Node, Purpose
-from graphtrial.storage import Corrupt
+from graphtrial.storage import Corrupt, Missing
 
 _MANIFEST = """
 apiVersion: graphsearch.io/v1alpha1
@@ -105,3 +105,24 @@ def test_an_altered_fact_is_named_and_not_believed(tmp_path: Path):
         path.write_bytes(path.read_bytes()[:-9])
         with pytest.raises(Corrupt, match=r"trial\.json"):
             folder.ledger()
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"threads": "x"}', b"\xff"])
+def test_a_file_that_is_whole_and_means_nothing_is_named(tmp_path: Path, content: bytes):
+    """Facts edited by hand, with a fresh SHA-256, are corrupt and no fault of the program."""
+    folder = Folder(tmp_path / "run")
+    folder.open_search(_manifest(), _LOCAL)
+    folder.store.write("local.json", content)
+    with pytest.raises(Corrupt, match=r"local\.json"):
+        folder.open_search(_manifest(), _LOCAL)
+
+
+def test_a_folder_moved_under_its_runner_is_not_made_anew(tmp_path: Path):
+    """Facts never lie in two places: the runner stops, and goes on where the folder has gone."""
+    with Folder(tmp_path / "run") as folder:
+        folder.open_search(_manifest(), _LOCAL)
+        (tmp_path / "run").rename(tmp_path / "elsewhere")
+        with pytest.raises(Missing, match="deleted or moved"):
+            folder.write_trial(_trial(0))
+    assert not (tmp_path / "run").exists()
+    assert Folder(tmp_path / "elsewhere").ledger().trials == {}
