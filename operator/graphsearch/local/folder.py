@@ -172,7 +172,7 @@ class Folder:
         if self._lock is None:
             return
         try:
-            held = os.path.samestat(os.stat(self.path / "lock"), os.fstat(self._lock))
+            held = os.path.samestat((self.path / "lock").stat(), os.fstat(self._lock))
         except FileNotFoundError:
             held = False
         if not held:
