@@ -47,7 +47,10 @@ class _Table:
             return
         self._drawn = now
         status = summarise(world.settled, world.ledger, time.time())
-        self._live.update(Group(status_table(status), _running(world), self._progress(world, now)), refresh=True)
+        shown = [status_table(status)]
+        if world.ledger.search.ended_at is None:
+            shown += [_running(world), self._progress(world, now)]
+        self._live.update(Group(*shown), refresh=True)
 
     def _progress(self, world: LocalWorld, now: float) -> RenderableType:
         done = share_done(world)

@@ -96,7 +96,7 @@ class ForkServer:
             assert stdout is not None
             data = stdout.read()
             if data == b"":
-                raise ForkServerError(f"the trainer's server ended: {self._last_words()}")
+                raise ForkServerError(f"the trainer's server ended by {self._last_words()}")
             self._buffer += data or b""
         *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
@@ -107,7 +107,7 @@ class ForkServer:
             self._input().write(json.dumps(request).encode() + b"\n")
             self._input().flush()
         except BrokenPipeError:
-            raise ForkServerError(f"the trainer's server ended: {self._last_words()}") from None
+            raise ForkServerError(f"the trainer's server ended by {self._last_words()}") from None
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "used outside of its context"
@@ -119,5 +119,7 @@ class ForkServer:
         return stdin
 
     def _last_words(self) -> str:
+        code = self._running().wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
         lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"nothing in {self._log}"
+        return f"{how}: {lines[-1]}" if lines else how

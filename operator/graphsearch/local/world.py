@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from graphsearch.api import DesiredState, GraphTrial
@@ -117,7 +118,7 @@ class LocalWorld:
         settled = self.settled
         if self._stopped:
             paused = settled.spec.model_copy(update={"desired_state": DesiredState.PAUSED})
-            settled = _with_spec(settled, paused)
+            settled = replace(settled, spec=paused)
         return Snapshot(settled, self.ledger, self._now, self._observed, tuple(self._reports))
 
     def carry_out(self, action: Action) -> None:
@@ -232,10 +233,6 @@ class LocalWorld:
         elif key not in self._asked:
             self._asked[key] = time.monotonic()
             self.server.stop(_name(key))
-
-
-def _with_spec(settled: Settled, spec: Any) -> Settled:
-    return Settled(settled.name, spec, settled.training, settled.data, settled.evaluations, settled.rungs)
 
 
 def _attempt_key(trial: GraphTrial) -> tuple[int, int]:
