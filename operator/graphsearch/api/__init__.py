@@ -16,7 +16,6 @@ from graphsearch.api.graphsearch import (
     Goal,
     GraphSearch,
     GraphSearchSpec,
-    MetricsSource,
     SamplerType,
     Scheduler,
 )
@@ -33,6 +32,7 @@ from graphsearch.api.graphtrial import (
 from graphsearch.api.manifest import ManifestError, differences, read_manifest, write_manifest
 from graphsearch.api.reasons import Reason
 from graphsearch.api.space import AuxiliaryKind, EdgeKind, EdgeRule, Space
+from graphsearch.api.trainer import CheckpointChoice, Metrics, MetricsSource, Trainer
 from graphsearch.api.training import Preset, TrainingChoice, evaluations, resolve
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "AuxiliaryKind",
     "Baseline",
     "Budget",
+    "CheckpointChoice",
     "Comparison",
     "Decision",
     "DesiredState",
@@ -56,6 +57,7 @@ __all__ = [
     "GraphTrialSpec",
     "GraphTrialStatus",
     "ManifestError",
+    "Metrics",
     "MetricsSource",
     "Outcome",
     "Preset",
@@ -65,6 +67,7 @@ __all__ = [
     "Scheduler",
     "SearchFacts",
     "Space",
+    "Trainer",
     "TrainingChoice",
     "differences",
     "evaluations",

@@ -6,19 +6,19 @@ All of it validates, also what this version cannot run yet; ``graphsearch.search
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from graphsearch.api.space import Space
-from graphsearch.api.training import TrainingChoice, unit_problem
-from graphtrial.contract import Data, Graph, Length, Model, NodeKind, Objective, Violation, refuse, score_violations
+from graphsearch.api.trainer import CheckpointChoice, Metrics, Trainer
+from graphsearch.api.training import TrainingChoice, resolve, unit_problem
+from graphtrial.contract import DATASETS, Data, Graph, Model, NodeKind, Objective, Violation, refuse, score_violations
 
 API_VERSION = "graphsearch.io/v1alpha1"
 
 _NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 _Text = Annotated[str, Field(max_length=1024)]
-_Fragment = dict[str, Any]
 _Names = Annotated[str, Field(min_length=1, max_length=40, pattern=_NAME)]
 
 
@@ -108,70 +108,6 @@ class Comparison(Model):
         return self
 
 
-class CacheVolume(Model):
-    """Where decoded images are kept on a cluster."""
-
-    claim_name: _Text
-
-
-class LocalReference(Model):
-    """Another object of the same namespace."""
-
-    name: _Text
-
-
-class Trainer(Model):
-    """The pods that train, on a cluster. Locally only ``threads`` matters."""
-
-    image: _Text = ""
-    resources: _Fragment = Field(default_factory=dict)
-    queue_name: _Text = ""
-    cache_volume: CacheVolume | None = None
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    tolerations: Annotated[tuple[_Fragment, ...], Field(max_length=32)] = ()
-    affinity: _Fragment = Field(default_factory=dict)
-    priority_class_name: _Text = ""
-    runtime_class_name: _Text = ""
-    image_pull_secrets: Annotated[tuple[LocalReference, ...], Field(max_length=16)] = ()
-    env: Annotated[tuple[_Fragment, ...], Field(max_length=64)] = ()
-    volumes: Annotated[tuple[_Fragment, ...], Field(max_length=32)] = ()
-    volume_mounts: Annotated[tuple[_Fragment, ...], Field(max_length=32)] = ()
-    service_account_name: _Text = ""
-    start_deadline_seconds: Annotated[int, Field(ge=1)] = 3600
-
-
-class CheckpointChoice(Model):
-    """Where checkpoints lie; locally the search's folder, whatever stands here."""
-
-    uri: _Text = ""
-    endpoint: _Text = ""
-    region: _Text = ""
-    path_style: bool = False
-    credentials_secret_ref: LocalReference | None = None
-    every: Length = Length(epochs=1)
-
-
-class MetricsSource(StrEnum):
-    """Where rung scores are read."""
-
-    PROMETHEUS = "Prometheus"
-    DIRECT = "Direct"
-
-
-class Fallback(StrEnum):
-    """What is read while Prometheus does not answer."""
-
-    DIRECT = "Direct"
-    NONE = "None"
-
-
-class Metrics(Model):
-    """Where rung scores are read on a cluster; locally always from the trial itself."""
-
-    source: MetricsSource = MetricsSource.PROMETHEUS
-    fallback: Fallback = Fallback.DIRECT
-
-
 class Compression(Model):
     """Distil the winning ensemble into one model (spec 9)."""
 
@@ -227,7 +163,25 @@ class GraphSearchSpec(Model):
             return [Violation(("training", "evaluateEvery"), problem)]
         if (self.space is None) == (not self.graphs):
             return [Violation((), "give either space (graphs are drawn) or graphs (a fixed list)")]
-        return [*self._graph_names(), *self._graph_scores(), *self._stages(), *self._baselines()]
+        return [*self._images(), *self._graph_names(), *self._graph_scores(), *self._stages(), *self._baselines()]
+
+    def _images(self) -> list[Violation]:
+        """Counts that the data set cannot satisfy, where the catalogue knows its size."""
+        known = DATASETS.get(self.data.dataset)
+        if known is None or known.train_images is None:
+            return []
+        held_out = self.data.search_validation
+        rest = known.train_images - (held_out.count or round((held_out.fraction or 0.0) * known.train_images))
+        of = f"of the {known.train_images} training images of {self.data.dataset}"
+        if rest < 1:
+            return [Violation(("data", "searchValidation"), f"leaves none {of} to train on; ask for fewer")]
+        labelled = self.data.labelled.count if self.data.labelled else rest
+        if labelled > rest:
+            return [Violation(("data", "labelled", "count"), f"{rest} {of} are left after the search validation")]
+        size = resolve(self.training).batch_size
+        if size > labelled:
+            return [Violation(("training", "batchSize"), f"{size} is more than the {labelled} images to train on")]
+        return []
 
     def _graph_names(self) -> list[Violation]:
         found: list[Violation] = []

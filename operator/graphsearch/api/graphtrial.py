@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from graphtrial.contract import Graph, Model, Purpose, Split
+from graphsearch.api.trainer import CheckpointChoice, Metrics, Trainer
+from graphsearch.api.training import TrainingChoice
+from graphtrial.contract import Data, Graph, Model, Objective, Purpose, Split
 
 
 class Decision(StrEnum):
@@ -72,6 +74,8 @@ class Attempt(Model):
     message: str = ""
     seconds: float = 0.0
     """Device time used."""
+    progressed: bool = False
+    """Whether it left a checkpoint further on than the one it began with."""
 
     @property
     def is_open(self) -> bool:
@@ -114,6 +118,13 @@ class GraphTrialSpec(Model):
     """For each node with stored weights: the teacher's key."""
     publishes: dict[str, str] = Field(default_factory=dict)
     """For each node whose final weights are stored for other trials: the key."""
+    objective: Objective | None = None
+    """This and what follows: of a trial applied by hand, without a search; else they come from the search."""
+    data: Data | None = None
+    training: TrainingChoice | None = None
+    trainer: Trainer | None = None
+    checkpoint: CheckpointChoice | None = None
+    metrics: Metrics | None = None
 
 
 class GraphTrialStatus(Model):

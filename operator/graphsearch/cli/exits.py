@@ -11,7 +11,7 @@ class Exit(IntEnum):
     OK = 0
     """Done as asked."""
     INTERNAL = 1
-    """A fault of graphsearch itself; a traceback is in the folder's log."""
+    """A fault of graphsearch itself; the traceback is on standard error."""
     USAGE = 2
     """Wrong arguments or manifest."""
     NOT_THERE_YET = 3

@@ -9,7 +9,7 @@ import random
 from rich.console import Console
 from rich.table import Table
 
-from graphsearch.api import GraphSearch, GraphTrial, read_manifest
+from graphsearch.api import DesiredState, GraphSearch, GraphTrial, read_manifest
 from graphsearch.cli.exits import CommandError, Exit
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled, settle
@@ -35,7 +35,7 @@ _BACKWARD = 3
 def run(options: argparse.Namespace) -> Exit:
     """Simulate the search with drawn learning curves and print rungs, trials, epochs and device hours."""
     manifest = read_manifest(options.manifest)
-    settled = settle(manifest)
+    settled = settle(_without_ends(manifest))
     images = options.images or _training_images(manifest)
     rate = options.tflops * 1e12
     simulation = Simulation(settled, _curve, duration=lambda trial: _seconds(settled, trial, images or 1, rate))
@@ -44,7 +44,20 @@ def run(options: argparse.Namespace) -> Exit:
     except EmptySpaceError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
     _print(settled, ledger, simulation, images, options.tflops)
+    limit, hours = manifest.spec.budget.max_gpu_hours, ledger.seconds / 3600
+    if limit is not None and images is not None and hours > limit:
+        print(f"That is more than maxGpuHours ({limit:g}): the search would end without its comparison")
     return Exit.OK
+
+
+def _without_ends(manifest: GraphSearch) -> GraphSearch:
+    """What would end a search early says nothing about made-up scores, and the whole cost is what is asked for."""
+    objective = manifest.spec.objective.model_copy(update={"goal": None})
+    budget = manifest.spec.budget.model_copy(update={"max_gpu_hours": None, "deadline_seconds": None})
+    spec = manifest.spec.model_copy(
+        update={"objective": objective, "budget": budget, "desired_state": DesiredState.RUNNING}
+    )
+    return manifest.model_copy(update={"spec": spec})
 
 
 def _print(settled: Settled, ledger: Ledger, simulation: Simulation, images: int | None, tflops: float) -> None:
@@ -77,12 +90,9 @@ def _print(settled: Settled, ledger: Ledger, simulation: Simulation, images: int
     hours = ledger.seconds / 3600
     wall = simulation.now / 3600
     console.print(
-        f"Device hours: about {hours:,.3g} at {tflops:g} TFLOP/s sustained (--tflops); "
+        f"Device hours: about {hours:,.3g} at {tflops:g} TFLOP/s sustained (an assumption: --tflops); "
         f"{wall:,.3g} hours with {settled.spec.budget.parallel_trials} at a time"
     )
-    limit = settled.spec.budget.max_gpu_hours
-    if limit is not None and hours > limit:
-        console.print(f"[yellow]More than maxGpuHours ({limit:g}): the search would end without its comparison[/]")
 
 
 def _evaluations(settled: Settled, trial: GraphTrial) -> int:
@@ -102,8 +112,8 @@ def _curve(trial: GraphTrial, evaluation: int) -> float:
 def _seconds(settled: Settled, trial: GraphTrial, images: int, rate: float) -> float:
     """Of one evaluation interval."""
     graph = trial.spec.graph
-    dataset = DATASETS.get(settled.data.dataset)
-    size = settled.data.image_size or (dataset.image_size if dataset else 32)
+    dataset = DATASETS.get(settled.spec.data.dataset)
+    size = settled.spec.data.image_size or (dataset.image_size if dataset else 32)
     classes = (dataset.classes if dataset else None) or 100
     needed = needed_nodes(graph, settled.spec.objective.score_of)
     flops = 0
@@ -114,9 +124,9 @@ def _seconds(settled: Settled, trial: GraphTrial, images: int, rate: float) -> f
             ).flops
             flops += forward * (_BACKWARD if node.kind is NodeKind.TRAINED else 1)
     every = settled.training.evaluate_every
-    count = images if trial.spec.split is Split.FULL else _without(images, settled.data.search_validation)
-    if settled.data.labelled is not None:
-        count = min(count, settled.data.labelled.count)
+    count = images if trial.spec.split is Split.FULL else _without(images, settled.spec.data.search_validation)
+    if settled.spec.data.labelled is not None:
+        count = min(count, settled.spec.data.labelled.count)
     fed = count * every.epochs if every.epochs else (every.steps or 0) * settled.training.batch_size
     return flops * fed / rate
 
@@ -126,7 +136,5 @@ def _training_images(manifest: GraphSearch) -> int | None:
     return dataset.train_images if dataset else None
 
 
-def _without(images: int, part: Part | None) -> int:
-    if part is None:
-        return images
+def _without(images: int, part: Part) -> int:
     return images - (part.count if part.count is not None else round(images * (part.fraction or 0.0)))

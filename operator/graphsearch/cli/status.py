@@ -19,7 +19,11 @@ def run(options: argparse.Namespace) -> Exit:
     with folder_errors():
         folder = named(options.folder, options.runs)
         settled = settle(folder.manifest())
-        status = summarise(settled, folder.ledger(), time.time())
+        ledger = folder.ledger()
+        status = summarise(settled, ledger, time.time())
+        if ledger.search.ended_at is None and not folder.has_runner():
+            message = "no runner works on it; graphsearch run with its manifest goes on"
+            status = status.model_copy(update={"message": message})
     if options.output == "json":
         print(status.model_dump_json(by_alias=True, indent=2))
     else:

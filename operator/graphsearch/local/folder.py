@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 import uuid
 from pathlib import Path
@@ -86,12 +87,29 @@ class Folder:
         if self._lock is not None:
             os.close(self._lock)
 
+    def has_runner(self) -> bool:
+        """Whether a runner works on the folder now."""
+        try:
+            with (self.path / "lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
+
     def open_search(self, manifest: GraphSearch, local: Local) -> tuple[SearchFacts, Local]:
         """Begin a search here, or take up the one that is here.
 
+        A search of which no score is recorded yet has earned nothing: a changed manifest takes its place.
+
         Raises:
             ChangedManifestError: If the one here differs in a field that is fixed from birth.
+            StorageError: If the folder cannot be written or holds a corrupt object.
         """
+        if self._has("search.json") and differences(self.manifest(), manifest) and not self._has_scores():
+            self.store.delete("search.json")
+            shutil.rmtree(self.path / "trials", ignore_errors=True)
         if not self._has("search.json"):
             self._write("search.yaml", write_manifest(manifest).encode())
             self._write("local.json", canonical_json(local.to_json()).encode())
@@ -149,12 +167,20 @@ class Folder:
         except (Missing, Corrupt, ValueError):
             return None
 
+    def last_sign(self, index: int) -> float:
+        """When the trial last wrote to its log, in seconds since the epoch; 0 if it never did."""
+        log = self.path / "trials" / str(index) / "log.txt"
+        return log.stat().st_mtime if log.exists() else 0.0
+
     def last_saving_attempt(self, index: int) -> int | None:
         """The attempt whose checkpoint is the trial's latest; None if there is none."""
         try:
             return int(json.loads(self.store.read(f"trials/{index}/latest.json"))["attempt"])
         except (Missing, Corrupt, ValueError, KeyError, TypeError):
             return None
+
+    def _has_scores(self) -> bool:
+        return any(trial.status.rungs for trial in self.ledger().trials.values())
 
     def _has(self, name: str) -> bool:
         return self.store.exists(name)

@@ -42,9 +42,6 @@ _GRACE_SECONDS = 60.0
 _OUTSIDE: dict[int, str] = {ExitCode.BAD_DATA: "data", ExitCode.STORAGE: "storage"}
 """Ends that are this machine's, not the trial's: everything is saved and the run stops, to go on once mended."""
 
-_FORESEEN = frozenset(ExitCode)
-"""All other ends are crashes."""
-
 
 class StoppedError(Exception):
     """The run stopped before its end, with everything saved; ``cause`` is interrupt, data or storage."""
@@ -186,9 +183,8 @@ class LocalWorld:
         outside = _OUTSIDE.get(code)
         if outside:
             self.interrupt(StoppedError(outside, message))
-        # A crash is charged only where it came before a checkpoint: one that always comes at the same step is.
-        lost = outside or (code not in _FORESEEN and self.folder.last_saving_attempt(index) == attempt)
-        self._observed[key] = Ended(None if lost else code, seconds, message, nodes, uri)
+        progressed = self.folder.last_saving_attempt(index) == attempt
+        self._observed[key] = Ended(None if outside else code, seconds, message, nodes, uri, progressed)
 
     def _message(self, index: int, code: int, result: TrialResult | None) -> str:
         if code in (ExitCode.DONE, ExitCode.STOPPED):
@@ -205,7 +201,8 @@ class LocalWorld:
             assert attempt is not None
             for result in self.folder.results(index, attempt.number):
                 self._reports += [Report(index, rung.rung, rung.score, attempt.number) for rung in result.rungs]
-                self._observed[index, attempt.number] = Ended(None, result.seconds, "its runner ended")
+            seconds = max(0.0, self.folder.last_sign(index) - (attempt.started_at or math.inf))
+            self._observed[index, attempt.number] = Ended(None, seconds, "its runner ended")
 
     def _forget(self, trial: GraphTrial) -> None:
         attempt = trial.attempt

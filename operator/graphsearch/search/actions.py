@@ -40,6 +40,8 @@ class Ended:
     message: str = ""
     nodes: Mapping[str, float] = field(default_factory=dict)
     checkpoint: str = ""
+    progressed: bool = False
+    """Whether it left a checkpoint further on than the one it began with."""
 
 
 Observation = Running | Ended

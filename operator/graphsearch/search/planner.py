@@ -40,7 +40,7 @@ from graphsearch.search.settled import Settled
 from graphtrial.contract import ExitCode, Purpose
 
 MAX_CRASHES = 3
-"""Crashed attempts in a row, without a rung recorded between them, after which a trial has failed."""
+"""Crashed attempts in a row, none of which got further than the one before, after which a trial has failed."""
 
 
 def plan(snapshot: Snapshot) -> list[Action]:
@@ -101,6 +101,7 @@ def _end_attempt(trial: GraphTrial, attempt: Attempt, seen: Ended, now: float) -
             "exit_code": seen.exit_code,
             "seconds": seen.seconds,
             "message": seen.message,
+            "progressed": seen.progressed,
         }
     )
     trial = _with_attempt(trial, ended)
@@ -183,11 +184,11 @@ def _nobody_rises(snapshot: Snapshot, ending: stages.Ending | None) -> bool:
 
 
 def _crashes(status: GraphTrialStatus) -> int:
-    """Crashed attempts since the last one that recorded a rung; one that ended without its reports counts."""
-    progressed = {rung.attempt for rung in status.rungs}
+    """Crashed attempts since the last one that got further; one that ended without its reports counts."""
+    reported = {rung.attempt for rung in status.rungs}
     crashes = 0
     for attempt in reversed(status.attempts):
-        if attempt.number in progressed:
+        if attempt.progressed or attempt.number in reported:
             return crashes + (attempt.end is AttemptEnd.CRASHED)
         crashes += attempt.end in (AttemptEnd.CRASHED, AttemptEnd.DONE)
     return crashes

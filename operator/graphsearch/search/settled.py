@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphsearch.api import Asha, GraphSearch, GraphSearchSpec, evaluations, resolve
 from graphsearch.search.rungs import rung_numbers
-from graphtrial.contract import Data, Part, Training
+from graphtrial.contract import Training, derive
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,6 @@ class Settled:
     name: str
     spec: GraphSearchSpec
     training: Training
-    data: Data
     evaluations: int
     """Of a whole training; the last one is at its end."""
     rungs: tuple[int, ...]
@@ -29,19 +28,20 @@ class Settled:
 
 
 def settle(search: GraphSearch) -> Settled:
-    """Resolve the preset, default the search validation to 20 %, number the rungs."""
+    """Resolve the preset, count the evaluations, number the rungs."""
     spec = search.spec
     training = resolve(spec.training)
     total = evaluations(training)
     asha = spec.scheduler.asha
-    data = spec.data
-    if data.search_validation is None:
-        data = data.model_copy(update={"search_validation": Part(fraction=0.2)})
     return Settled(
         name=search.metadata.name,
         spec=spec,
         training=training,
-        data=data,
         evaluations=total,
         rungs=rung_numbers(asha.first_rung, asha.reduction_factor, total) if asha else (),
     )
+
+
+def seed_of(seed: int, *stream: str | int) -> int:
+    """A derived seed that survives JSON readers with double precision."""
+    return derive(seed, *stream) >> 10

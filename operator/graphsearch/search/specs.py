@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphsearch.api import GraphTrial, SearchFacts
 from graphsearch.search.settled import Settled
-from graphtrial.contract import Checkpoint, Device, Objective, Purpose, ScoreOf, Split, TrialSpec
+from graphtrial.contract import Checkpoint, Device, Objective, Purpose, ScoreOf, TrialSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def trial_spec(settled: Settled, facts: SearchFacts, trial: GraphTrial, place: P
         purpose=trial.spec.purpose,
         graph=trial.spec.graph,
         objective=_objective(settled, trial),
-        data=settled.data if trial.spec.split is Split.SEARCH else settled.spec.data,
+        data=settled.spec.data,
         split=trial.spec.split,
         training=settled.training,
         rungs=settled.rungs if trial.spec.purpose is Purpose.SEARCH else (),

@@ -11,18 +11,13 @@ from collections import Counter
 from graphsearch.api import DesiredState, GraphTrial, GraphTrialSpec, GraphTrialStatus, Outcome, Reason, SearchFacts
 from graphsearch.search.contenders import FOUND, baseline_graph, merge_equal
 from graphsearch.search.ledger import Ledger
-from graphsearch.search.settled import Settled
+from graphsearch.search.settled import Settled, seed_of
 from graphsearch.search.space import draw
 from graphsearch.search.teachers import pretrain_spec, published_keys, started_graphs, teacher_keys
-from graphtrial.contract import ExitCode, Graph, Purpose, ScoreOf, Split, derive, graph_digest, scored_nodes
+from graphtrial.contract import ExitCode, Graph, Purpose, ScoreOf, Split, graph_digest, scored_nodes
 
 Ending = tuple[Reason, str]
 """Why a search ends, with a message."""
-
-
-def seed_of(seed: int, *stream: str | int) -> int:
-    """A derived seed that survives JSON readers with double precision."""
-    return derive(seed, *stream) >> 10
 
 
 def is_paused(settled: Settled) -> bool:

@@ -29,7 +29,7 @@ class BestStatus(Model):
 
 
 class Cost(Model):
-    """Device seconds and evaluations by what became of them."""
+    """Device seconds by what became of them."""
 
     useful: float = 0.0
     """Of trials that reached their last evaluation."""

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from graphsearch.api import GraphTrialSpec
-from graphsearch.search.settled import Settled
+from graphsearch.search.settled import Settled, seed_of
 from graphtrial.contract import (
     LABEL,
+    Data,
     Edge,
     Graph,
     Loss,
@@ -21,7 +22,6 @@ from graphtrial.contract import (
     NodeOfGraph,
     Purpose,
     Split,
-    derive,
     digest,
 )
 
@@ -69,7 +69,7 @@ def pretrain_spec(settled: Settled, waiting: GraphTrialSpec, node: str, key: str
         index=index,
         purpose=Purpose.PRETRAIN,
         graph=Graph(nodes=(Node(name="1", model=teacher.model),), edges=(label,)),
-        seed=derive(seed, "teacher", teacher.weights.pretrained.copy_number) >> 10,
+        seed=seed_of(seed, "teacher", teacher.weights.pretrained.copy_number),
         split=waiting.split,
         publishes={"1": key},
     )
@@ -87,5 +87,7 @@ def _stage_key(settled: Settled, start: NodeOfGraph, split: Split, seed: int) ->
 
 
 def _basis(settled: Settled, split: Split) -> dict[str, Any]:
-    data = settled.data if split is Split.SEARCH else settled.data.model_copy(update={"search_validation": None})
+    data = settled.spec.data
+    if split is Split.FULL and data.labelled is None:
+        data = data.model_copy(update={"search_validation": Data.model_fields["search_validation"].default})
     return {"data": data.to_json(), "split": split.value, "training": settled.training.to_json()}

@@ -100,7 +100,7 @@ def test_the_whole_example_of_the_design_is_understood():
     assert (spec.objective.goal, spec.data.labelled.count, spec.budget.max_gpu_hours) == (0.78, 400, 400.0)
     assert spec.space.edges[2].source == "2"
     assert spec.space.edges[3].gates == (GateType.THRESHOLD,)
-    assert spec.trainer.resources == {"limits": {"nvidia.com/gpu": 1}}
+    assert spec.trainer.resources.limits == {"nvidia.com/gpu": 1}
     assert (spec.metrics.fallback, spec.checkpoint.credentials_secret_ref.name) == ("None", "s3")
 
 
@@ -268,8 +268,8 @@ SCALARS = [
 @pytest.mark.parametrize(("written", "meant"), SCALARS, ids=[written for written, _ in SCALARS])
 def test_plain_scalars_mean_what_kubectl_means(written, meant):
     """Numbers, booleans and strings as goyaml v2 resolves them."""
-    text = LEAST + f"  trainer: {{resources: {{value: {written}}}}}\n"
-    value = parse_manifest(text).spec.trainer.resources["value"]
+    text = LEAST + f"  trainer: {{affinity: {{value: {written}}}}}\n"
+    value = parse_manifest(text).spec.trainer.affinity["value"]
     assert (value, type(value)) == (meant, type(meant))
 
 
@@ -335,3 +335,34 @@ def test_a_file_is_read_as_its_text(tmp_path):
     """UTF-8, whatever the locale."""
     (tmp_path / "search.yaml").write_text(DESIGN, encoding="utf-8")
     assert read_manifest(tmp_path / "search.yaml") == parse_manifest(DESIGN)
+
+
+TOO_MUCH = [
+    ("data: {dataset: digits, labelled: {count: 5000}}", "spec.data.labelled.count: 638 of the 797 training images"),
+    ("data: {dataset: CIFAR10, searchValidation: {count: 50000}}", "spec.data.searchValidation: leaves none of the"),
+    ("data: {dataset: digits, labelled: {count: 20}}", "spec.training.batchSize: 64 is more than the 20 images"),
+]
+
+
+@pytest.mark.parametrize(("data", "line"), TOO_MUCH, ids=[line.partition(":")[0] for _, line in TOO_MUCH])
+def test_more_images_than_there_are_is_refused_before_anything_runs(data, line):
+    """The catalogue knows the sizes, so the manifest is wrong and not the data."""
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(LEAST.replace("data: {dataset: digits}", data))
+    assert any(problem.startswith(line) for problem in caught.value.problems), caught.value.problems
+
+
+PODS = [
+    ("volumes: [{name: node, hostPath: {path: /}}]", "spec.trainer.volumes[0].hostPath: unknown field"),
+    ("volumes: [{name: none}]", "spec.trainer.volumes[0]: give exactly one of persistentVolumeClaim"),
+    ("resources: {limts: {cpu: 3}}", "spec.trainer.resources.limts: unknown field"),
+    ("env: [{nonsense: 1}]", "spec.trainer.env[0].name: is required"),
+]
+
+
+@pytest.mark.parametrize(("trainer", "line"), PODS, ids=[line for _, line in PODS])
+def test_pods_are_described_by_typed_fields(trainer, line):
+    """A host's folder cannot be mounted, and a misspelt field is named."""
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(LEAST + f"  trainer: {{{trainer}}}\n")
+    assert any(problem.startswith(line) for problem in caught.value.problems), caught.value.problems

@@ -92,6 +92,18 @@ def test_preview_halves_its_hours_at_twice_the_speed(capsys: pytest.CaptureFixtu
     assert hours("1") == pytest.approx(2 * hours("2"), rel=0.01)
 
 
+def test_preview_plays_a_search_to_its_end_whatever_would_end_it_early(
+    capsys: pytest.CaptureFixture[str], manifest: Path
+):
+    """A goal says nothing about made-up scores, and a limit on hours is compared with the whole cost."""
+    _, whole, _ = _run(capsys, "preview", manifest)
+    limits = "maxTrials: 40, maxGpuHours: 1, deadlineSeconds: 1,"
+    manifest.write_text(_MANIFEST.replace("maxTrials: 40,", limits) + "  objective: {goal: 0.1}\n")
+    _, limited, _ = _run(capsys, "preview", manifest)
+    assert limited.startswith(whole.strip())
+    assert "more than maxGpuHours (1)" in limited
+
+
 def test_status_of_a_folder_without_a_search(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     """The folder is named, and the exit code says that it is the folder."""
     code, _, err = _run(capsys, "status", tmp_path)
@@ -111,6 +123,7 @@ def test_status_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_
     assert code == Exit.OK
     status = json.loads(out)
     assert (status["name"], status["reason"], status["maxTrials"]) == ("small", "Searching", 40)
+    assert "no runner works on it" in status["message"]
     code, out, _ = _run(capsys, "status", tmp_path / "run")
     assert "graphs 0/40" in out
 

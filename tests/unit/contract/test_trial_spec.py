@@ -14,7 +14,6 @@ from tests.builders import a_graph
 from tests.unit.contract.drawn_graphs import graphs
 
 from graphtrial.contract import (
-    FINAL,
     Augmentation,
     Checkpoint,
     Data,
@@ -265,7 +264,7 @@ def test_a_running_result_has_no_exit_code():
 
 
 def test_exit_codes_are_those_of_the_documentation():
-    """10 to 12 are final; 143 is what a shell reports after SIGTERM."""
+    """143 is what a shell reports after SIGTERM."""
     assert {code.name: int(code) for code in ExitCode} == {
         "DONE": 0,
         "BAD_SPEC": 10,
@@ -274,4 +273,3 @@ def test_exit_codes_are_those_of_the_documentation():
         "STORAGE": 13,
         "STOPPED": 143,
     }
-    assert {int(code) for code in FINAL} == {10, 11, 12}

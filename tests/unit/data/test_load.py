@@ -49,11 +49,12 @@ def test_a_search_holds_out_a_fifth_of_the_training_images():
 
 
 def test_labelled_images_are_drawn_after_the_split():
-    """Out of what a search trains on, or out of all training images; what is scored stays whole."""
+    """Out of what a search trains on, and the same ones on the full split; what is scored stays whole."""
     data = Data(dataset="digits", search_validation=Part(count=97), labelled=Labelled(count=300))
     search, full = load(data, Split.SEARCH), load(data, Split.FULL)
     assert (len(search.train), len(search.evaluation)) == (300, 97)
     assert (len(full.train), len(full.evaluation)) == (300, 1000)
+    assert as_set(full.train) == as_set(search.train)
     everything = load(DIGITS, Split.FULL)
     assert set(as_set(full.train)) < set(as_set(everything.train))
     assert as_set(full.evaluation) == as_set(everything.evaluation)

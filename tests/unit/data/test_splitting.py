@@ -98,11 +98,12 @@ def test_another_seed_draws_other_images():
 
 
 @pytest.mark.parametrize(
-    ("part", "count"), [(None, 20), (Part(count=7), 7), (Part(fraction=0.5), 50), (Part(fraction=0.001), 1)]
+    ("part", "count"), [({}, 20), ({"count": 7}, 7), ({"fraction": 0.5}, 50), ({"fraction": 0.001}, 1)]
 )
 def test_the_search_validation_has_the_size_asked_for(part, count):
     """A count, a fraction, or a fifth; never nothing."""
-    train, validation = search_split(labels_of([60, 40]), Data(dataset="digits", search_validation=part))
+    data = Data(dataset="digits", **({"search_validation": Part(**part)} if part else {}))
+    train, validation = search_split(labels_of([60, 40]), data)
     assert (len(train), len(validation)) == (100 - count, count)
 
 

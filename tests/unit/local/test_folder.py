@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from graphsearch.api import GraphTrial, GraphTrialSpec
+from graphsearch.api import Decision, GraphTrial, GraphTrialSpec, GraphTrialStatus, Rung
 from graphsearch.api.manifest import parse_manifest
 from graphsearch.local import ChangedManifestError, Folder, Local, LockedError, NotARunError
 from graphtrial.contract import Device, Edge, Graph, Loss, LossType, Node, Purpose
@@ -76,10 +76,32 @@ def test_a_changed_manifest_names_the_fields(tmp_path: Path):
     """A field that is fixed from birth is named with both values, and the old search stays."""
     with Folder(tmp_path) as folder:
         folder.open_search(_manifest(seed=0), _LOCAL)
+        rung = Rung(evaluation=1, score=0.5, decision=Decision.CONTINUE, time=1.0)
+        folder.write_trial(_trial(0).model_copy(update={"status": GraphTrialStatus(rungs=(rung,))}))
         with pytest.raises(ChangedManifestError) as caught:
             folder.open_search(_manifest(seed=5), _LOCAL)
         assert caught.value.fields == ["spec.seed: (default) -> 5"]
         assert folder.manifest() == _manifest(seed=0)
+
+
+def test_a_changed_manifest_is_taken_while_nothing_is_earned(tmp_path: Path):
+    """Before the first score a mistake in the manifest can be mended in place; the new search starts clean."""
+    with Folder(tmp_path) as folder:
+        before, _ = folder.open_search(_manifest(seed=0), _LOCAL)
+        folder.write_trial(_trial(0))
+        after, _ = folder.open_search(_manifest(seed=5), _LOCAL)
+        assert after.uid != before.uid
+        assert folder.ledger().trials == {}
+        assert folder.manifest() == _manifest(seed=5)
+
+
+def test_a_folder_tells_whether_a_runner_works_on_it(tmp_path: Path):
+    """A killed runner leaves its lock file and not its lock."""
+    watcher = Folder(tmp_path)
+    assert not watcher.has_runner()
+    with Folder(tmp_path):
+        assert watcher.has_runner()
+    assert not watcher.has_runner()
 
 
 def test_a_changed_budget_is_taken_up(tmp_path: Path):

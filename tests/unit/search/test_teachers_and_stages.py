@@ -135,7 +135,7 @@ def test_each_repeat_of_the_comparison_has_its_own_teachers():
     assert len({trial.spec.seed for trial in [*compared, *teachers]}) == 4
     world.finish(teachers[0].index, 0.5)
     spec = trial_spec(world.settled, world.ledger.search, world.of(Purpose.COMPARE)[0], Place(root="r", teachers="w"))
-    assert (spec.data.search_validation, spec.seed) == (None, compared[0].spec.seed)
+    assert (spec.split, spec.seed) == (Split.FULL, compared[0].spec.seed)
 
 
 def born_again():

@@ -20,7 +20,7 @@ from graphtrial.contract.catalogue import (
     resnet_depth,
     wrn_depth_and_width,
 )
-from graphtrial.contract.exit_codes import FINAL, ExitCode
+from graphtrial.contract.exit_codes import ExitCode
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import (
     IsolatedNodes,
@@ -76,7 +76,6 @@ __all__ = [
     "ATTENTION",
     "DATASETS",
     "ENSEMBLE",
-    "FINAL",
     "LABEL",
     "MODELS",
     "PLANNED_DATASETS",

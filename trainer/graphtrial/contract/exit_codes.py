@@ -20,7 +20,3 @@ class ExitCode(IntEnum):
     """A checkpoint or report could not be written or read: full disk, no permission, corrupt object."""
     STOPPED = 143
     """SIGTERM: stopped after saving a checkpoint."""
-
-
-FINAL = frozenset({ExitCode.BAD_SPEC, ExitCode.BAD_DATA, ExitCode.DIVERGED})
-"""Another attempt would end the same way."""

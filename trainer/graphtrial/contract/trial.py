@@ -90,10 +90,10 @@ class Data(Model):
     """Where the files lie: a path, ``file://`` or ``s3://``; ``digits`` needs none."""
     image_size: Annotated[int, Field(ge=8, le=512)] | None = None
     """Side to which images of a folder are resized, in pixels; the catalogue's where left out."""
-    search_validation: Part | None = None
-    """Split off the training images first; searched on. Left out: 20 %."""
+    search_validation: Part = Part(fraction=0.2)
+    """Split off the training images first; searched on."""
     labelled: Labelled | None = None
-    """Supervised graphs use only these images of the rest."""
+    """Supervised graphs use only these images of the rest, the same ones in the search and in the comparison."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -108,7 +108,7 @@ class Split(StrEnum):
     SEARCH = "Search"
     """Trained on the training images less the search validation, scored on that."""
     FULL = "Full"
-    """Trained on all training images; the test images are scored once, at the last evaluation."""
+    """Trained on all training images, or all labelled ones; the test images are scored once, at the last evaluation."""
 
 
 class Precision(StrEnum):

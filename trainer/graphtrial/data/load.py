@@ -25,7 +25,8 @@ _LEAST_STD = 1 / 255
 def load(data: Data, split: Split, *, cache: str = "") -> TrialData:
     """The images that a trial trains on and those that it is scored on.
 
-    In a search the test images are not even read. In ``Full`` nothing is held out of the training images.
+    In a search the test images are not even read. In ``Full`` nothing is held out of the training images; where only
+    some are labelled, they are those of the search, so that no label is used beyond the number asked for.
 
     Args:
         data: Which data set, and how it is split.
@@ -38,12 +39,9 @@ def load(data: Data, split: Split, *, cache: str = "") -> TrialData:
     _check(data)
     part, test = _parts(data, split, cache)
     labels = torch.from_numpy(part.labels)
-    if test is None:
-        rest, held_out = search_split(labels, data)
-        evaluation = _select(part, held_out)
-    else:
-        rest = torch.arange(len(labels))
-        evaluation = _select(test, torch.arange(len(test.labels)))
+    everything = torch.arange(len(labels))
+    rest, held_out = (everything, everything) if test and data.labelled is None else search_split(labels, data)
+    evaluation = _select(test, torch.arange(len(test.labels))) if test else _select(part, held_out)
     indices = labelled_of(rest, labels, data)
     train = _select(part, indices)
     mean, std = _statistics(train.images)

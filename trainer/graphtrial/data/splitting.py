@@ -8,8 +8,6 @@ from torch import Tensor
 from graphtrial.contract import Data, derive
 from graphtrial.data.images import DataError
 
-_DEFAULT_VALIDATION = 0.2
-
 
 def search_split(labels: Tensor, data: Data) -> tuple[Tensor, Tensor]:
     """Indices of training and of search validation images: int64, sorted, disjoint, together all.
@@ -18,16 +16,13 @@ def search_split(labels: Tensor, data: Data) -> tuple[Tensor, Tensor]:
         DataError: If nothing would be left to train on.
     """
     part = data.search_validation
-    seed, count = (part.seed, part.count) if part else (0, None)
-    if count is None:
-        fraction = part.fraction if part and part.fraction else _DEFAULT_VALIDATION
-        count = max(1, round(fraction * len(labels)))
+    count = part.count or max(1, round((part.fraction or 0.0) * len(labels)))
     if count >= len(labels):
         message = (
             f"data.searchValidation: {count} of {len(labels)} training images leave none to train on; ask for fewer"
         )
         raise DataError(message)
-    held_out, rest = stratified(labels, count, derive(seed, "searchValidation"))
+    held_out, rest = stratified(labels, count, derive(part.seed, "searchValidation"))
     return rest, held_out
 
 

@@ -72,6 +72,8 @@ def _check(spec: TrialSpec) -> None:
 def _prepare_torch(spec: TrialSpec) -> torch.device:
     torch.set_num_threads(spec.threads)
     if spec.device is Device.CUDA:
+        # FP32 means float32: by default a GPU would round its factors to 10 bits.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         return torch.device("cuda")
     # Scattered additions of several threads would otherwise come in any order. Not use_deterministic_algorithms,
     # which imports torch's compiler: seconds of every cold start.
