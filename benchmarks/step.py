@@ -87,9 +87,11 @@ def our_step(precision: str) -> Callable[[], None]:
 
     from graphtrial.contract import LABEL, Edge, Graph, Length, Loss, LossType, Node, Precision, Training
     from graphtrial.models import build
+    from graphtrial.training.memory import keep_freed_memory
     from graphtrial.training.sgd import Sgd
     from graphtrial.training.step import GraphStep
 
+    keep_freed_memory()
     names = [str(index + 1) for index in range(NODES)]
     label, transfer = Loss(type=LossType.CROSS_ENTROPY), Loss(type=LossType.KL)
     graph = Graph(

@@ -20,6 +20,7 @@ from graphtrial.training.checkpoint import Machine, Snapshot, TrialFolder
 from graphtrial.training.errors import RefusedError
 from graphtrial.training.exposition import Exposition
 from graphtrial.training.loop import Parts, Training
+from graphtrial.training.memory import keep_freed_memory
 from graphtrial.training.networks import build_networks, publish
 from graphtrial.training.sgd import Sgd
 from graphtrial.training.state import State, result
@@ -75,6 +76,7 @@ def _prepare_torch(spec: TrialSpec) -> torch.device:
         # FP32 means float32: by default a GPU would round its factors to 10 bits.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         return torch.device("cuda")
+    keep_freed_memory()
     # Scattered additions of several threads would otherwise come in any order. Not use_deterministic_algorithms,
     # which imports torch's compiler: seconds of every cold start.
     torch.set_deterministic_debug_mode("error")
