@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from graphsearch.api import GraphTrial, Outcome
 from graphsearch.report.record import SearchRecord, curve, evaluations_reached, ranked
-from graphsearch.search.status import Cost, RungStatus, cost, summarise
+from graphsearch.search.status import Cost, RungStatus, cost, fate, summarise
 from graphtrial.contract import Purpose
 
 
@@ -33,20 +33,9 @@ def costs(record: SearchRecord) -> dict[Purpose, tuple[Cost, Length]]:
         if trials := record.of(purpose):
             lengths = dict.fromkeys(("useful", "stopped", "lost"), 0)
             for trial in trials:
-                lengths[_fate(trial)] += trained_length(record, evaluations_reached(record, trial))
+                lengths[fate(trial)] += trained_length(record, evaluations_reached(record, trial))
             found[purpose] = (cost(trials, record.last_moment), Length(**lengths))
     return found
-
-
-def _fate(trial: GraphTrial) -> str:
-    """As ``graphsearch.search.status.cost`` has it."""
-    match trial.status.outcome:
-        case None | Outcome.SUCCEEDED:
-            return "useful"
-        case Outcome.STOPPED | Outcome.CANCELLED:
-            return "stopped"
-        case _:
-            return "lost"
 
 
 def length_unit(record: SearchRecord) -> str:

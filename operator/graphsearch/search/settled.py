@@ -19,7 +19,7 @@ class Settled:
     evaluations: int
     """Of a whole training; the last one is at its end."""
     rungs: tuple[int, ...]
-    """Evaluations at which a Search trial may be stopped."""
+    """Evaluations at which a Search trial may be stopped; none for a fixed list of graphs."""
 
     @property
     def asha(self) -> Asha:
@@ -38,7 +38,7 @@ def settle(search: GraphSearch) -> Settled:
         spec=spec,
         training=training,
         evaluations=total,
-        rungs=rung_numbers(asha.first_rung, asha.reduction_factor, total) if asha else (),
+        rungs=rung_numbers(asha.first_rung, asha.reduction_factor, total) if asha and spec.space else (),
     )
 
 

@@ -8,7 +8,9 @@ from graphsearch.api import Decision, GraphTrial, Outcome, Reason
 from graphsearch.search import stages
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled
-from graphtrial.contract import Model, Purpose
+from graphtrial.contract import ExitCode, Model, Purpose
+
+_SAVED = (ExitCode.DONE, ExitCode.STOPPED)
 
 
 class RungStatus(Model):
@@ -105,14 +107,19 @@ def cost(trials: Iterable[GraphTrial], now: float) -> Cost:
             if attempt.is_open:
                 sums["running"] += now - attempt.started_at if attempt.started_at else 0.0
             else:
-                sums[_fate(trial, attempt.exit_code)] += attempt.seconds
+                sums[fate(trial) if attempt.exit_code in _SAVED else "lost"] += attempt.seconds
     return Cost(**sums)
 
 
-def _fate(trial: GraphTrial, exit_code: int | None) -> str:
-    if trial.status.outcome in (Outcome.FAILED, Outcome.DIVERGED) or exit_code not in (0, 143):
-        return "lost"
-    return "useful" if trial.status.outcome in (Outcome.SUCCEEDED, None) else "stopped"
+def fate(trial: GraphTrial) -> str:
+    """What became of a trial's work: ``useful``, ``stopped`` or ``lost``, the fields of ``Cost``."""
+    match trial.status.outcome:
+        case None | Outcome.SUCCEEDED:
+            return "useful"
+        case Outcome.STOPPED | Outcome.CANCELLED:
+            return "stopped"
+        case Outcome.FAILED | Outcome.DIVERGED:
+            return "lost"
 
 
 def _rung(settled: Settled, ledger: Ledger, evaluation: int) -> RungStatus:
