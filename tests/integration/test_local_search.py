@@ -105,7 +105,7 @@ def test_killed_anywhere_it_ends_as_if_undisturbed(tmp_path: Path, undisturbed: 
     folder = tmp_path / "run"
     for _ in range(5):
         process = _start(folder, "--parallel", "1")
-        _wait_for_a_trial(process)
+        _wait_for_a_trial(process, folder)
         _kill_after(process, chance)
         if process.poll() is not None and process.returncode == 0:
             break
@@ -113,9 +113,17 @@ def test_killed_anywhere_it_ends_as_if_undisturbed(tmp_path: Path, undisturbed: 
     assert _summary(Folder(folder).ledger()) == _summary(undisturbed)
 
 
-def _wait_for_a_trial(process: subprocess.Popen[str]) -> None:
-    while process.poll() is None and not _descendants(process)["trial"]:
+def _wait_for_a_trial(process: subprocess.Popen[str], folder: Path) -> None:
+    """Until a trial of this run has begun; a child of the server alone may be one that torch starts at its import."""
+    while process.poll() is None and not (_descendants(process)["trial"] and _is_ready(folder)):
         time.sleep(0.01)
+
+
+def _is_ready(folder: Path) -> bool:
+    """Whether a trial has begun in this folder since its runner began."""
+    lock = folder / "lock"
+    begun = lock.stat().st_mtime if lock.exists() else float("inf")
+    return any(log.stat().st_mtime >= begun for log in folder.glob("trials/*/log.txt"))
 
 
 def _kill_after(process: subprocess.Popen[str], chance: random.Random) -> None:
@@ -136,7 +144,7 @@ def test_ctrl_c_saves_everything_and_the_same_command_goes_on(tmp_path: Path, un
     """SIGINT ends with 130 and a sentence; every open attempt has saved; the rest is done by the next run."""
     folder = tmp_path / "run"
     process = _start(folder)
-    _wait_for_a_trial(process)
+    _wait_for_a_trial(process, folder)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate()
     assert process.returncode == 130, output

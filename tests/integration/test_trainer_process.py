@@ -186,7 +186,8 @@ def test_a_diverging_trial_reports_its_rung_and_names_the_node(server, tmp_path)
 
 def test_a_teacher_of_other_images_is_refused(server, tmp_path, teacher):
     """It may have seen what the trial is scored on."""
-    spec = trial_spec(tmp_path / "trial", graph=three_nodes(), teachers={"3": teacher}, split="Full")
+    data = {"dataset": "digits", "labelled": {"count": 200, "seed": 1}}
+    spec = trial_spec(tmp_path / "trial", graph=three_nodes(), teachers={"3": teacher}, data=data)
     assert server.run("trial", spec) == ExitCode.BAD_SPEC
     assert "was trained on other images" in server.log("trial")
 
