@@ -4,6 +4,7 @@ Types, bounds and defaults, reading a manifest, presets, reasons. It must not kn
 where it runs. What is recorded of a trial while it runs is a GraphTrial's status, on a cluster as locally.
 """
 
+from graphsearch.api.conditions import Condition, ConditionStatus, ConditionType, observed, timestamp
 from graphsearch.api.facts import SearchFacts
 from graphsearch.api.graphsearch import (
     API_VERSION,
@@ -24,13 +25,22 @@ from graphsearch.api.graphtrial import (
     AttemptEnd,
     Decision,
     GraphTrial,
+    GraphTrialObjectStatus,
     GraphTrialSpec,
     GraphTrialStatus,
     Outcome,
     Rung,
 )
 from graphsearch.api.manifest import ManifestError, differences, read_manifest, write_manifest
-from graphsearch.api.reasons import Reason
+from graphsearch.api.reasons import MetricsReason, Reason, TrialReason
+from graphsearch.api.search_status import (
+    BestStatus,
+    ContenderStatus,
+    Cost,
+    GraphSearchStatus,
+    RungStatus,
+    TrialCounts,
+)
 from graphsearch.api.space import AuxiliaryKind, EdgeKind, EdgeRule, Space
 from graphsearch.api.trainer import CheckpointChoice, Metrics, MetricsSource, Trainer
 from graphsearch.api.training import Preset, TrainingChoice, evaluations, resolve
@@ -43,9 +53,15 @@ __all__ = [
     "AttemptEnd",
     "AuxiliaryKind",
     "Baseline",
+    "BestStatus",
     "Budget",
     "CheckpointChoice",
     "Comparison",
+    "Condition",
+    "ConditionStatus",
+    "ConditionType",
+    "ContenderStatus",
+    "Cost",
     "Decision",
     "DesiredState",
     "EdgeKind",
@@ -53,25 +69,33 @@ __all__ = [
     "Goal",
     "GraphSearch",
     "GraphSearchSpec",
+    "GraphSearchStatus",
     "GraphTrial",
+    "GraphTrialObjectStatus",
     "GraphTrialSpec",
     "GraphTrialStatus",
     "ManifestError",
     "Metrics",
+    "MetricsReason",
     "MetricsSource",
     "Outcome",
     "Preset",
     "Reason",
     "Rung",
+    "RungStatus",
     "SamplerType",
     "Scheduler",
     "SearchFacts",
     "Space",
     "Trainer",
     "TrainingChoice",
+    "TrialCounts",
+    "TrialReason",
     "differences",
     "evaluations",
+    "observed",
     "read_manifest",
     "resolve",
+    "timestamp",
     "write_manifest",
 ]

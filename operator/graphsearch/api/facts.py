@@ -11,6 +11,10 @@ class SearchFacts(Model):
 
     uid: str
     started_at: float
+    next_index: int = 0
+    """Where trials are objects that somebody may delete: no index below it is given again."""
+    paused_at: float | None = None
+    """When it was last paused because attempts could not start; older ones are not held against it again."""
     winner: int | None = None
     """Index of the Search trial whose graph was chosen; None for fixed graphs, of which none is chosen."""
     winner_node: str = ""

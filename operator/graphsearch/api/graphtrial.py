@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from graphsearch.api.conditions import Condition
 from graphsearch.api.trainer import CheckpointChoice, Metrics, Trainer
 from graphsearch.api.training import TrainingChoice
 from graphtrial.contract import Data, Graph, Model, Objective, Purpose, Split
@@ -56,7 +57,9 @@ class AttemptEnd(StrEnum):
     DIVERGED = "Diverged"
     """Exit code 12; never retried."""
     LOST = "Lost"
-    """Started, and gone without a word; not charged."""
+    """Started, and gone without a word or disrupted; not charged."""
+    NOT_STARTED = "NotStarted"
+    """On a cluster: could not start within ``startDeadlineSeconds``; not charged."""
 
 
 class Attempt(Model):
@@ -140,6 +143,21 @@ class GraphTrialStatus(Model):
     """The metric of every node, and ``ensemble``, at the end of a trial that succeeded."""
     checkpoint: str = ""
     ended_at: float | None = None
+
+
+class GraphTrialObjectStatus(GraphTrialStatus):
+    """The status subresource of a GraphTrial: its facts, and what a cluster shows beside them."""
+
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=8)] = ()
+    state: Annotated[str, Field(max_length=64)] = ""
+    """The reason that says most at the moment, for lists of trials."""
+    evaluation: Annotated[int, Field(ge=0)] = 0
+    """The last evaluation that is known to have been reached."""
+    image_id: Annotated[str, Field(max_length=512)] = ""
+    """The image that its first pod ran; a different one later raises an Event."""
+    gpu_seconds: float = 0.0
+    """Device time of all attempts that have ended."""
 
 
 class GraphTrial(Model):

@@ -1,4 +1,4 @@
-"""Why a search is as it is: every reason is a constant with its meaning (cert-manager's way)."""
+"""Why a search or a trial is as it is: every reason is a constant with its meaning (cert-manager's way)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """The reason of a condition of a search."""
+    """The reason of a condition of a search, and why it ended."""
 
+    ACCEPTED = "Accepted"
+    """The manifest is valid and this version can run it."""
+    INVALID_SPEC = "InvalidSpec"
+    """The manifest breaks a rule that the API server cannot judge; the message names the field."""
+    NOT_THERE_YET = "NotThereYet"
+    """The manifest is valid, and this version cannot run it."""
     SEARCHING = "Searching"
     """Graphs are drawn and trained."""
     CHOOSING = "Choosing"
     """The finalists are trained again with new seeds."""
     COMPARING = "Comparing"
     """The winner and the baselines are trained on the full training set."""
+    REPORTING = "Reporting"
+    """Everything is trained; the report is being built."""
     PAUSED = "Paused"
     """desiredState is Paused: everything is saved and stopped."""
     COMPLETED = "Completed"
@@ -34,3 +42,45 @@ class Reason(StrEnum):
     """A trainer refused its specification before any trial had reported; others would meet the same."""
     COMPARISON_FAILED = "ComparisonFailed"
     """A trial of the comparison failed on every attempt."""
+
+
+class MetricsReason(StrEnum):
+    """The reason of MetricsAvailable: the source in use, or what is wrong with it."""
+
+    PROMETHEUS = "Prometheus"
+    """Scores come from Prometheus."""
+    DIRECT = "Direct"
+    """Scores are read from the pods themselves, as asked for or because Prometheus does not answer."""
+    NO_ANSWER = "NoAnswer"
+    """Neither answers; scores come when the pods end."""
+    CONFLICTING = "Conflicting"
+    """One (trial, rung) was seen with two scores; neither counts until they agree."""
+    NOTHING_RUNS = "NothingRuns"
+    """No trial is there to be read."""
+
+
+class TrialReason(StrEnum):
+    """The reason of a trial's Progressing condition while it has no outcome; then it is the outcome's name."""
+
+    WAITING_FOR_TEACHER = "WaitingForTeacher"
+    """A network that it starts from is still being trained."""
+    WAITING_FOR_SLOT = "WaitingForSlot"
+    """parallelTrials attempts run already, or the search is paused."""
+    STARTING = "Starting"
+    """Its Job or pod is made, and nothing is known to be in its way."""
+    QUEUED = "Queued"
+    """Its Job is suspended until its queue (Kueue) admits it."""
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    """The namespace's ResourceQuota refuses its pod."""
+    POD_REFUSED = "PodRefused"
+    """The API server refuses its pod for another reason."""
+    UNSCHEDULABLE = "Unschedulable"
+    """No node can take its pod now."""
+    IMAGE_UNAVAILABLE = "ImageUnavailable"
+    """Its image cannot be pulled."""
+    CONTAINER_REFUSED = "ContainerRefused"
+    """A Secret, ConfigMap or volume that its container needs is missing or cannot be used."""
+    RUNNING = "Running"
+    """It trains."""
+    STOPPING = "Stopping"
+    """It was asked to save and stop."""

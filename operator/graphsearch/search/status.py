@@ -4,42 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from graphsearch.api import Decision, GraphTrial, Outcome, Reason
+from graphsearch.api import BestStatus, Cost, Decision, GraphTrial, Outcome, Reason, RungStatus
 from graphsearch.search import stages
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled
 from graphtrial.contract import ExitCode, Model, Purpose
 
 _SAVED = (ExitCode.DONE, ExitCode.STOPPED)
-
-
-class RungStatus(Model):
-    """One rung."""
-
-    evaluation: int
-    reported: int
-    kept: int
-    cut: float | None = None
-    """The lowest score that would go on now."""
-
-
-class BestStatus(Model):
-    """The best Search trial that reached its last evaluation."""
-
-    trial: str
-    score: float
-
-
-class Cost(Model):
-    """Device seconds by what became of them."""
-
-    useful: float = 0.0
-    """Of trials that reached their last evaluation."""
-    stopped: float = 0.0
-    """Of trials that a rung stopped or nobody wanted any more."""
-    lost: float = 0.0
-    """Of attempts that failed or vanished, and of trials that failed or diverged."""
-    running: float = 0.0
 
 
 class SearchStatus(Model):
