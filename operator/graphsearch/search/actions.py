@@ -27,7 +27,8 @@ class Running:
     """An attempt seen alive."""
 
     identity: str
-    started_at: float
+    started_at: float | None
+    """None: its place is made, and nothing runs in it yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Ended:
     checkpoint: str = ""
     progressed: bool = False
     """Whether it left a checkpoint further on than the one it began with."""
+    never_started: str = ""
+    """Why it could not start in time, in one word; empty if it ran."""
 
 
 Observation = Running | Ended
