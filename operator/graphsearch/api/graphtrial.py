@@ -112,7 +112,7 @@ class GraphTrialSpec(Model):
     seed: int = 0
     split: Split = Split.SEARCH
     origin: int | None = None
-    """Finalist: the index of the Search trial whose graph it is."""
+    """Finalist and Report: the index of the trial whose graph it is."""
     contenders: tuple[str, ...] = ()
     """Compare: the contenders that have this graph, such as ``Found`` or ``MutualLearning``."""
     repeat: int | None = None

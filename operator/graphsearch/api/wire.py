@@ -63,11 +63,7 @@ def trial_from_object(obj: Mapping[str, Any]) -> GraphTrial:
     facts = {key: value for key, value in (obj.get("status") or {}).items() if key in _FACTS}
     facts["rungs"] = [_rung_from_wire(rung) for rung in facts.get("rungs", ())]
     trial = {"name": obj["metadata"]["name"], "spec": obj.get("spec", {}), "status": facts}
-    found = _read(GraphTrial, obj, trial)
-    if found.status.score is None and found.status.rungs:
-        status = found.status.model_copy(update={"score": found.status.rungs[-1].score})
-        found = found.model_copy(update={"status": status})
-    return found
+    return _read(GraphTrial, obj, trial)
 
 
 def trial_object_status(obj: Mapping[str, Any]) -> GraphTrialObjectStatus:
@@ -93,8 +89,6 @@ def trial_status_to_wire(status: GraphTrialStatus) -> Object:
     for rung in found.get("rungs", ()):
         if isinstance(rung["score"], str):
             rung["notFinite"] = rung.pop("score")
-    if isinstance(found.get("score"), str):
-        del found["score"]
     nodes = {name: score for name, score in found.get("nodes", {}).items() if not isinstance(score, str)}
     if "nodes" in found:
         found["nodes"] = nodes

@@ -100,4 +100,11 @@ class Stop:
     why: Why
 
 
-Action = Record | RecordSearch | Start | Stop
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Set desiredState to Paused: attempts cannot start, and more of them would not either."""
+
+    message: str
+
+
+Action = Record | RecordSearch | Start | Stop | Pause

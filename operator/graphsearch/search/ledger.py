@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
+from collections.abc import MutableMapping
 
 from graphsearch.api import Attempt, AttemptEnd, Decision, GraphTrial, Outcome, SearchFacts
 from graphsearch.search.rungs import RungTable
+from graphsearch.search.tally import Tally
 from graphtrial.contract import Purpose
 
 LEFT_THE_POPULATION = (Outcome.FAILED, Outcome.DIVERGED)
@@ -33,9 +35,15 @@ def waiting_at(trial: GraphTrial) -> int | None:
 class Ledger:
     """All facts of one search. Only ``put`` and assignment of ``search`` change it."""
 
-    def __init__(self, search: SearchFacts) -> None:
+    def __init__(self, search: SearchFacts, trials: MutableMapping[int, GraphTrial] | None = None) -> None:
+        """Begin empty.
+
+        Args:
+            search: The search's facts.
+            trials: Where trials are kept, empty; ``PackedTrials`` where there are many.
+        """
         self.search = search
-        self.trials: dict[int, GraphTrial] = {}
+        self.trials: MutableMapping[int, GraphTrial] = {} if trials is None else trials
         self.open: dict[int, GraphTrial] = {}
         """Trials without an outcome, by index: they run, wait at a rung or are idle."""
         self.running: dict[int, Attempt] = {}
@@ -47,13 +55,17 @@ class Ledger:
         self.paused: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
         """Promotion: (score, -index) of the trials that wait at each rung, sorted."""
         self.rungs: defaultdict[int, RungTable] = defaultdict(RungTable)
-        self.next_index = 0
+        self.next_index = search.next_index
         self.created: Counter[Purpose] = Counter()
         self.outcomes: Counter[tuple[Purpose, Outcome]] = Counter()
         self.published: dict[str, int] = {}
         """Which trial publishes the weights under a key; the newest, where an older one was cancelled."""
-        self.seconds = 0.0
-        """Device time of all ended attempts."""
+        self.tally = Tally()
+        """Costs, and what each rung has seen."""
+        self.last_start = 0.0
+        """When an attempt last began to run."""
+        self.unstarted: list[tuple[float, str]] = []
+        """(time, message) of attempts that could not start in time, in order."""
         self.refused: dict[int, int] = {}
         """For exit codes 10 and 11: the first trial whose trainer refused its specification or the data."""
         self.last_failed: tuple[float, int] | None = None
@@ -61,16 +73,23 @@ class Ledger:
         self.best: tuple[float, int] | None = None
         """Highest (score, -index) of the Search trials that reached the last evaluation."""
 
+    @property
+    def seconds(self) -> float:
+        """Device time of all ended attempts."""
+        return sum(self.tally.seconds.values())
+
     def put(self, trial: GraphTrial) -> None:
         """Take a trial's facts; they contain all facts of it that were put before."""
-        old = self.trials.get(trial.index)
+        old = self.open.get(trial.index) or self.trials.get(trial.index)
         self.trials[trial.index] = trial
         if old is None:
             self._enter(trial)
         self._follow_rungs(old, trial)
-        self.seconds += trial.seconds - (old.seconds if old else 0.0)
+        self._follow_attempts(old, trial)
         if old is not None:
+            self.tally.take(old)
             self._displace(old)
+        self.tally.add(trial)
         if not trial.is_ended:
             self._place(trial)
         elif old is None or not old.is_ended:
@@ -87,6 +106,13 @@ class Ledger:
         for rung in new.status.rungs[known:]:
             if rung.decision is not Decision.NONE:
                 self.rungs[rung.evaluation].add(rung.score, new.index)
+
+    def _follow_attempts(self, old: GraphTrial | None, new: GraphTrial) -> None:
+        known = {attempt.number for attempt in old.status.attempts if not attempt.is_open} if old else set()
+        for attempt in new.status.attempts:
+            self.last_start = max(self.last_start, attempt.started_at or 0.0)
+            if attempt.end is AttemptEnd.NOT_STARTED and attempt.number not in known:
+                insort(self.unstarted, (attempt.ended_at or 0.0, attempt.message))
 
     def _place(self, trial: GraphTrial) -> None:
         self.open[trial.index] = trial

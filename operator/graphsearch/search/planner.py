@@ -27,6 +27,7 @@ from graphsearch.search import stages
 from graphsearch.search.actions import (
     Action,
     Ended,
+    Pause,
     Record,
     RecordSearch,
     Running,
@@ -42,11 +43,14 @@ from graphtrial.contract import ExitCode, Purpose
 MAX_CRASHES = 3
 """Crashed attempts in a row, none of which got further than the one before, after which a trial has failed."""
 
+MAX_ATTEMPTS = 40
+"""However they ended; what is recorded of a trial has to fit into one object of 12 KiB."""
+
 
 def plan(snapshot: Snapshot) -> list[Action]:
     """The next actions; an empty list means: wait for something to happen."""
     if snapshot.ledger.search.ended_at is not None:
-        return []
+        return _report(snapshot) if snapshot.settled.reports else []
     if records := _record_observed(snapshot):
         return records
     ending = stages.ending(snapshot.settled, snapshot.ledger, snapshot.now)
@@ -68,11 +72,20 @@ def drive(snapshot: Callable[[], Snapshot], carry_out: Callable[[Action], None])
         facts_left = any(isinstance(action, Record | RecordSearch) for action in actions)
 
 
+def _report(snapshot: Snapshot) -> list[Action]:
+    """What is left to do once a search has ended: its report, where that is a trial."""
+    if records := _record_observed(snapshot) or _record_outcomes(snapshot, None):
+        return records
+    if missing := stages.missing_report(snapshot.settled, snapshot.ledger):
+        return [Record(missing)]
+    return _act(snapshot, None)
+
+
 def _record_observed(snapshot: Snapshot) -> list[Action]:
     changed = judge(snapshot)
     for index, attempt in snapshot.ledger.running.items():
         seen = snapshot.observed.get((index, attempt.number))
-        if attempt.identity and isinstance(seen, Running):
+        if attempt.identity and isinstance(seen, Running) and (attempt.started_at or seen.started_at is None):
             continue
         trial = changed.get(index) or snapshot.ledger.trials[index]
         if isinstance(seen, Running):
@@ -93,7 +106,12 @@ _ENDS: dict[int, AttemptEnd] = {
 
 
 def _end_attempt(trial: GraphTrial, attempt: Attempt, seen: Ended, now: float) -> GraphTrial:
-    end = AttemptEnd.LOST if seen.exit_code is None else _ENDS.get(seen.exit_code, AttemptEnd.CRASHED)
+    if seen.never_started:
+        end = AttemptEnd.NOT_STARTED
+    elif seen.exit_code is None:
+        end = AttemptEnd.LOST
+    else:
+        end = _ENDS.get(seen.exit_code, AttemptEnd.CRASHED)
     ended = attempt.model_copy(
         update={
             "end": end,
@@ -149,7 +167,8 @@ def _outcome(snapshot: Snapshot, given_up: frozenset[Purpose], trial: GraphTrial
 def _outcome_of_attempts(trial: GraphTrial, attempt: Attempt) -> tuple[Outcome, str] | None:
     """What the latest attempt's end makes of a trial; None if another attempt may follow."""
     rungs = trial.status.rungs
-    if attempt.end is AttemptEnd.DONE and rungs and rungs[-1].decision is Decision.NONE:
+    is_complete = trial.spec.purpose is Purpose.REPORT or (rungs and rungs[-1].decision is Decision.NONE)
+    if attempt.end is AttemptEnd.DONE and is_complete:
         return Outcome.SUCCEEDED, ""
     if attempt.end is AttemptEnd.DIVERGED:
         return Outcome.DIVERGED, attempt.message
@@ -158,6 +177,8 @@ def _outcome_of_attempts(trial: GraphTrial, attempt: Attempt) -> tuple[Outcome, 
     if _crashes(trial.status) >= MAX_CRASHES:
         how = attempt.message or "its last evaluation was never reported"
         return Outcome.FAILED, f"crashed {MAX_CRASHES} times: {how}"
+    if attempt.number >= MAX_ATTEMPTS:
+        return Outcome.FAILED, f"did not get to its end in {MAX_ATTEMPTS} attempts; the last: {attempt.message}"
     return None
 
 
@@ -212,6 +233,8 @@ def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
         return [] if ledger.open else [RecordSearch(stages.end(settled, ledger, *ending, now))]
     if stages.is_paused(settled):
         return []
+    if message := stages.cannot_start(ledger):
+        return [RecordSearch(ledger.search.model_copy(update={"paused_at": now})), Pause(message)]
     if missing := stages.missing_teachers(settled, ledger):
         return [Record(trial) for trial in missing]
     if created := stages.next_stage(settled, ledger, now):

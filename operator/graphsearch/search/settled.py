@@ -20,6 +20,8 @@ class Settled:
     """Of a whole training; the last one is at its end."""
     rungs: tuple[int, ...]
     """Evaluations at which a Search trial may be stopped; none for a fixed list of graphs."""
+    reports: bool = False
+    """Whether the report is a last trial (purpose Report), as on a cluster, where who decides cannot open storage."""
 
     @property
     def asha(self) -> Asha:
@@ -27,7 +29,7 @@ class Settled:
         return self.spec.scheduler.asha or Asha()
 
 
-def settle(search: GraphSearch) -> Settled:
+def settle(search: GraphSearch, *, reports: bool = False) -> Settled:
     """Resolve the preset, count the evaluations, number the rungs."""
     spec = search.spec
     training = resolve(spec.training)
@@ -39,6 +41,7 @@ def settle(search: GraphSearch) -> Settled:
         training=training,
         evaluations=total,
         rungs=rung_numbers(asha.first_rung, asha.reduction_factor, total) if asha and spec.space else (),
+        reports=reports,
     )
 
 

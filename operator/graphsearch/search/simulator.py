@@ -190,6 +190,6 @@ class Simulation:
         heapq.heappush(self._events, _Event(self.now + seconds, self._order, trial.index, attempt, evaluation))
 
     def _end(self, key: tuple[int, int], running: Running, code: int) -> None:
-        seconds = self.now - running.started_at
+        seconds = self.now - (running.started_at or 0.0)
         self.busy_seconds += seconds
         self._observed[key] = Ended(None if code < 0 else code, seconds, f"simulated exit code {code}")

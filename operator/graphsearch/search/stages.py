@@ -16,6 +16,8 @@ from graphsearch.search.space import draw
 from graphsearch.search.teachers import pretrain_spec, published_keys, started_graphs, teacher_keys
 from graphtrial.contract import ExitCode, Graph, Purpose, ScoreOf, Split, graph_digest, scored_nodes
 
+_ALIKE = 3
+
 Ending = tuple[Reason, str]
 """Why a search ends, with a message."""
 
@@ -66,6 +68,17 @@ def device_seconds(ledger: Ledger, now: float) -> float:
     """Device time of ended attempts and, so far, of running ones."""
     running = (attempt.started_at for attempt in ledger.running.values())
     return ledger.seconds + sum(now - started_at for started_at in running if started_at is not None)
+
+
+def cannot_start(ledger: Ledger) -> str:
+    """Why no attempt can start, if the last three could not and for one reason; empty otherwise.
+
+    What lies before the last start, or before the last pause for such a reason, is not held against it.
+    """
+    since = max(ledger.last_start, ledger.search.paused_at or 0.0)
+    last = [message for time, message in ledger.unstarted if time > since][-_ALIKE:]
+    alike = len(last) == _ALIKE and len({message.partition(":")[0] for message in last}) == 1
+    return f"{_ALIKE} attempts in a row could not start; the last: {last[-1]}" if alike else ""
 
 
 def wants_more(settled: Settled, ledger: Ledger, ending: Ending | None) -> bool:
@@ -285,6 +298,21 @@ def _contenders(settled: Settled, ledger: Ledger) -> list[tuple[tuple[str, ...],
         listed = [(FOUND, graph)]
     known = [(baseline.value, baseline_graph(baseline, listed[-1][1], score_of)) for baseline in baselines]
     return merge_equal([*listed, *known], alone=started_graphs(settled))
+
+
+def missing_report(settled: Settled, ledger: Ledger) -> GraphTrial | None:
+    """The trial that builds the report of an ended search, if it is not there yet and there is anything to report."""
+    if ledger.created[Purpose.REPORT] or not ledger.trials:
+        return None
+    about = ledger.search.winner if ledger.search.winner is not None else next(iter(ledger.trials))
+    spec = GraphTrialSpec(
+        search_ref=settled.name,
+        index=ledger.next_index,
+        purpose=Purpose.REPORT,
+        graph=ledger.trials[about].spec.graph,
+        origin=about,
+    )
+    return _trial(settled, spec)
 
 
 def _winner(ledger: Ledger) -> int:

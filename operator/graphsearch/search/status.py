@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from graphsearch.api import BestStatus, Cost, Decision, GraphTrial, Outcome, Reason, RungStatus
+from graphsearch.api import Attempt, BestStatus, Cost, GraphTrial, Outcome, Reason, RungStatus
 from graphsearch.search import stages
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled
-from graphtrial.contract import ExitCode, Model, Purpose
-
-_SAVED = (ExitCode.DONE, ExitCode.STOPPED)
+from graphsearch.search.tally import Tally
+from graphtrial.contract import Model, Purpose
 
 
 class SearchStatus(Model):
@@ -33,7 +32,7 @@ class SearchStatus(Model):
 
 
 def summarise(settled: Settled, ledger: Ledger, now: float) -> SearchStatus:
-    """The status of a search from its facts; O(trials), for showing and not for deciding."""
+    """The status of a search from its facts; its work grows with rungs and running trials, not with ended ones."""
     outcomes = {outcome: ledger.outcomes[Purpose.SEARCH, outcome] for outcome in Outcome}
     best = None
     if ledger.best is not None:
@@ -50,9 +49,17 @@ def summarise(settled: Settled, ledger: Ledger, now: float) -> SearchStatus:
         diverged=outcomes[Outcome.DIVERGED],
         cancelled=outcomes[Outcome.CANCELLED],
         max_trials=settled.spec.budget.max_trials,
-        rungs=tuple(_rung(settled, ledger, rung) for rung in settled.rungs),
+        rungs=tuple(
+            RungStatus(
+                evaluation=rung,
+                reported=ledger.tally.reported[rung],
+                kept=ledger.tally.kept[rung],
+                cut=ledger.rungs[rung].cut(settled.asha.reduction_factor),
+            )
+            for rung in settled.rungs
+        ),
         best=best,
-        seconds=cost(ledger.trials.values(), now),
+        seconds=_cost(ledger.tally, ledger.running.values(), now),
     )
 
 
@@ -71,41 +78,14 @@ def current_reason(settled: Settled, ledger: Ledger, now: float) -> Reason:
 
 
 def cost(trials: Iterable[GraphTrial], now: float) -> Cost:
-    """Device seconds by what became of them."""
-    sums = {"useful": 0.0, "stopped": 0.0, "lost": 0.0, "running": 0.0}
+    """Device seconds of some trials by what became of them; O(trials)."""
+    tally, running = Tally(), []
     for trial in trials:
-        for attempt in trial.status.attempts:
-            if attempt.is_open:
-                sums["running"] += now - attempt.started_at if attempt.started_at else 0.0
-            else:
-                sums[fate(trial) if attempt.exit_code in _SAVED else "lost"] += attempt.seconds
-    return Cost(**sums)
+        tally.add(trial)
+        running += [attempt for attempt in trial.status.attempts if attempt.is_open]
+    return _cost(tally, running, now)
 
 
-def fate(trial: GraphTrial) -> str:
-    """What became of a trial's work: ``useful``, ``stopped`` or ``lost``, the fields of ``Cost``."""
-    match trial.status.outcome:
-        case None | Outcome.SUCCEEDED:
-            return "useful"
-        case Outcome.STOPPED | Outcome.CANCELLED:
-            return "stopped"
-        case Outcome.FAILED | Outcome.DIVERGED:
-            return "lost"
-
-
-def _rung(settled: Settled, ledger: Ledger, evaluation: int) -> RungStatus:
-    recorded = [
-        rung for trial in ledger.trials.values() for rung in trial.status.rungs if rung.evaluation == evaluation
-    ]
-    beyond = sum(
-        any(rung.evaluation > evaluation for rung in trial.status.rungs)
-        for trial in ledger.trials.values()
-        if any(rung.evaluation == evaluation for rung in trial.status.rungs)
-    )
-    kept = sum(rung.decision is Decision.CONTINUE for rung in recorded)
-    return RungStatus(
-        evaluation=evaluation,
-        reported=len(recorded),
-        kept=max(kept, beyond),
-        cut=ledger.rungs[evaluation].cut(settled.asha.reduction_factor),
-    )
+def _cost(tally: Tally, running: Iterable[Attempt], now: float) -> Cost:
+    sums = {name: max(0.0, tally.seconds[name]) for name in ("useful", "stopped", "lost")}
+    return Cost(**sums, running=sum(now - attempt.started_at for attempt in running if attempt.started_at is not None))
