@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphsearch.api import GraphSearch, GraphTrial, SearchFacts
+from graphsearch.api import DesiredState, GraphSearch, GraphTrial, SearchFacts
 from graphsearch.search.actions import (
     Action,
     Ended,
     Observation,
+    Pause,
     Record,
     RecordSearch,
     Report,
@@ -139,6 +140,10 @@ class HandPlayed:
         """Indexes in the order of Start actions."""
         self.stopped: list[tuple[int, str]] = []
         """(index, why) in the order of Stop actions, each told once."""
+        self.waits = False
+        """Whether attempts that are asked for are made and do not run yet."""
+        self.paused: list[str] = []
+        """Messages of Pause actions."""
 
     def look(self, *reports: tuple[int, int, float]) -> HandPlayed:
         """Plan until nothing is left to do, with reports (index, evaluation, score) of the latest attempts."""
@@ -198,7 +203,13 @@ class HandPlayed:
                 self.ledger.search = facts
             case Start(trial):
                 self.started.append(trial.index)
-                self.observed[self._key(trial.index)] = Running(f"process {len(self.started)}", self.now)
+                self.observed[self._key(trial.index)] = Running(
+                    f"process {len(self.started)}", None if self.waits else self.now
+                )
+            case Pause(message):
+                self.paused.append(message)
+                spec = self.settled.spec.model_copy(update={"desired_state": DesiredState.PAUSED})
+                self.settled = replace(self.settled, spec=spec)
             case Stop(trial, why):
                 if (told := (trial.index, str(why))) not in self.stopped:
                     self.stopped.append(told)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -86,7 +86,7 @@ class LocalWorld:
         self._asked: dict[tuple[int, int], float] = {}
         self._slots = machine.slots(settled.spec.budget.parallel_trials, local.threads)
         self._taken: dict[tuple[int, int], Slot] = {}
-        self._now = max((time.time(), *_times(ledger)))
+        self._now = max(time.time(), ledger.last_time)
         self._stopped: StoppedError | None = None
 
     def run(self) -> None:
@@ -244,11 +244,3 @@ def _name(key: tuple[int, int]) -> str:
 def _key(name: str) -> tuple[int, int]:
     index, _, attempt = name.partition("-")
     return int(index), int(attempt)
-
-
-def _times(ledger: Ledger) -> Iterable[float]:
-    """Recorded times: a clock that was set back must not reorder facts."""
-    for trial in ledger.trials.values():
-        yield from (rung.time for rung in trial.status.rungs)
-        if trial.status.ended_at is not None:
-            yield trial.status.ended_at

@@ -62,6 +62,8 @@ class Ledger:
         """Which trial publishes the weights under a key; the newest, where an older one was cancelled."""
         self.tally = Tally()
         """Costs, and what each rung has seen."""
+        self.last_time = 0.0
+        """Of the latest fact: a clock that was set back must not reorder facts."""
         self.last_start = 0.0
         """When an attempt last began to run."""
         self.unstarted: list[tuple[float, str]] = []
@@ -103,7 +105,9 @@ class Ledger:
 
     def _follow_rungs(self, old: GraphTrial | None, new: GraphTrial) -> None:
         known = len(old.status.rungs) if old else 0
+        self.last_time = max(self.last_time, new.status.ended_at or 0.0)
         for rung in new.status.rungs[known:]:
+            self.last_time = max(self.last_time, rung.time)
             if rung.decision is not Decision.NONE:
                 self.rungs[rung.evaluation].add(rung.score, new.index)
 

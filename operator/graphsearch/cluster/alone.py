@@ -1,0 +1,72 @@
+"""A GraphTrial that a user applies by hand is a search of its own: one fixed graph, one contender, nothing compared.
+
+Its specification stays as it was written; only the planner sees it so.
+"""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from graphsearch.api import (
+    API_VERSION,
+    CheckpointChoice,
+    Goal,
+    GraphSearch,
+    GraphTrial,
+    ManifestError,
+    Metrics,
+    Trainer,
+    TrainingChoice,
+)
+from graphsearch.api.wire import Object, where
+from graphtrial.contract import Purpose, problems
+
+
+def search_of(trial: GraphTrial, obj: Object) -> GraphSearch:
+    """The search that a trial without one stands for.
+
+    Args:
+        trial: As it was read.
+        obj: The object it was read from.
+
+    Raises:
+        ManifestError: With one line per problem, named as in the trial's manifest.
+    """
+    spec = trial.spec
+    if spec.data is None:
+        raise ManifestError(where(obj), ["spec.data: is required in a GraphTrial without searchRef"])
+    fields = {
+        "objective": Goal.model_validate(spec.objective.to_json()) if spec.objective else Goal(),
+        "data": spec.data,
+        "graphs": (spec.graph,),
+        "training": spec.training or TrainingChoice(),
+        "trainer": spec.trainer or Trainer(),
+        "checkpoint": spec.checkpoint or CheckpointChoice(),
+        "metrics": spec.metrics or Metrics(),
+        "seed": spec.seed,
+    }
+    try:
+        manifest = {
+            "apiVersion": API_VERSION,
+            "kind": "GraphSearch",
+            "metadata": {"name": _search_name(trial.name), "namespace": obj["metadata"].get("namespace", "default")},
+            "spec": fields,
+        }
+        return GraphSearch.model_validate(manifest)
+    except ValidationError as error:
+        found = [line.replace("spec.graphs[0]", "spec.graph") for line in problems(error)]
+        raise ManifestError(where(obj), found) from None
+
+
+def as_contender(trial: GraphTrial, own_name: str) -> GraphTrial:
+    """The trial that was applied as the only contender of its search; its teachers' trials stay as they are."""
+    if trial.name != own_name:
+        return trial
+    names = (trial.spec.graph.name or _search_name(own_name),)
+    spec = trial.spec.model_copy(update={"purpose": Purpose.COMPARE, "contenders": names, "repeat": 0})
+    return trial.model_copy(update={"spec": spec})
+
+
+def _search_name(trial: str) -> str:
+    """A trial's name may be longer than a search's; nothing but its teachers is named after it."""
+    return trial[:40].rstrip("-")

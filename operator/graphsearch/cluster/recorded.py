@@ -1,0 +1,202 @@
+"""The facts of one search, in memory and on the API server (design 2, 6).
+
+Reading: trials come from a paged list at the start, from the answers to our own writes and from the watch; whatever
+comes, the newer resourceVersion counts. Writing: a trial is made by a plain create and changed by merge patches of
+its status that name the resourceVersion they build on, so two writers cannot both win.
+
+Decided against: server-side apply of facts, which can erase an item of a list, and of new trials, which would take
+over an object of the same name that belongs to somebody else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from graphsearch.api import GraphTrial, GraphTrialObjectStatus, ManifestError, SearchFacts
+from graphsearch.api import names as n
+from graphsearch.api.wire import Object, trial_from_object, trial_object, trial_object_status, trial_status_to_wire
+from graphsearch.cluster.client import TRIALS, Client, ConflictError, NotFoundError
+from graphsearch.search.ledger import Ledger
+from graphsearch.search.packed import PackedTrials
+
+_log = logging.getLogger(__name__)
+
+
+class NameTakenError(Exception):
+    """An object with the right name belongs to somebody else: it is waited for, never adopted."""
+
+
+class StaleError(Exception):
+    """Somebody else has written: what was planned is planned again from what stands there now."""
+
+
+class Recorded:
+    """One search's ledger with the objects behind it."""
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        facts: SearchFacts,
+        owner: Object,
+        *,
+        adapt: Callable[[GraphTrial], GraphTrial] = lambda trial: trial,
+    ) -> None:
+        """Begin empty.
+
+        Args:
+            client: Of the API server.
+            namespace: Of the search and all its children.
+            facts: Of the search.
+            owner: The ownerReference that its trials carry.
+            adapt: What a trial is to the planner, where it is not what the user wrote.
+        """
+        self.ledger = Ledger(facts, PackedTrials())
+        self.shown: dict[int, GraphTrialObjectStatus] = {}
+        """What open trials show beside their facts."""
+        self._client = client
+        self._namespace = namespace
+        self._owner = owner
+        self._adapt = adapt
+        self._objects: dict[int, Object] = {}
+        """Metadata of open trials, by index."""
+        self._names: dict[str, int] = {}
+
+    def index_of(self, name: str) -> int | None:
+        """Of an open trial by its object's name."""
+        return self._names.get(name)
+
+    def metadata(self, index: int) -> Object:
+        """Of an open trial's object."""
+        return self._objects[index]
+
+    def take(self, obj: Object) -> None:
+        """Take what stands on the API server, unless something newer is known."""
+        index = obj["spec"]["index"]
+        known = self._objects.get(index)
+        if known is None and index in self.ledger.trials:
+            return
+        if known is not None and _version(obj["metadata"]) <= _version(known):
+            return
+        try:
+            trial, shown = self._adapt(trial_from_object(obj)), trial_object_status(obj)
+        except ManifestError as error:
+            _log.error("%s", error)
+            return
+        self.ledger.put(trial)
+        self._remember(trial, shown, obj["metadata"])
+
+    async def create(self, trial: GraphTrial, labels: Mapping[str, str]) -> None:
+        """Make a trial's object; one that is there already and is ours is taken as it stands.
+
+        Raises:
+            NameTakenError: If one of this name belongs to somebody else.
+            StaleError: If it is ours and was there: its facts are in the ledger now.
+        """
+        obj = trial_object(trial, self._namespace, labels, self._owner)
+        try:
+            made = await self._client.create(obj)
+        except ConflictError:
+            there = await self._client.get(TRIALS, self._namespace, trial.name)
+            if not is_owned(there["metadata"], self._owner["uid"]):
+                raise NameTakenError(
+                    f"GraphTrial {trial.name} belongs to somebody else; delete or rename it, and the search goes on"
+                ) from None
+            self.take(there)
+            raise StaleError(trial.name) from None
+        self.ledger.put(trial)
+        self._remember(trial, GraphTrialObjectStatus(), made["metadata"])
+
+    async def write(self, trial: GraphTrial, shown: GraphTrialObjectStatus) -> None:
+        """Record a trial's facts, with what it shows.
+
+        Raises:
+            StaleError: If somebody else has written or deleted it in between.
+        """
+        metadata = self._objects[trial.index]
+        status = trial_status_to_wire(trial.status) | shown.to_json()
+        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
+        written = await self._patch(trial.index, patch, subresource="status")
+        self.ledger.put(trial)
+        self._remember(trial, shown, written["metadata"])
+
+    async def mark_finished(self, index: int, name: str) -> None:
+        """Have the watch leave out a trial whose outcome is recorded."""
+        try:
+            await self._client.patch(
+                TRIALS, self._namespace, name, {"metadata": {"labels": {n.STATE_LABEL: n.FINISHED}}}
+            )
+        except NotFoundError:
+            _log.info("GraphTrial %s/%s is gone", self._namespace, name)
+        self._forget(index)
+
+    async def restore(self, name: str) -> None:
+        """Make an open trial's object anew that somebody has deleted: nothing already earned is lost."""
+        index = self._names.get(name)
+        if index is None:
+            return
+        try:
+            await self._client.get(TRIALS, self._namespace, name)
+        except NotFoundError:
+            trial, before = self.ledger.trials[index], self._objects[index]
+            obj = trial_object(trial, self._namespace, before.get("labels", {}), self._owner)
+            made = await self._client.create(obj)
+            self._objects[index] = made["metadata"]
+            await self.write(trial, self.shown[index])
+            _log.warning("GraphTrial %s/%s was deleted while it ran; made again", self._namespace, name)
+
+    async def _patch(self, index: int, patch: Object, *, subresource: str) -> Object:
+        name = self._objects[index]["name"]
+        try:
+            return await self._client.patch(TRIALS, self._namespace, name, patch, subresource=subresource)
+        except ConflictError:
+            self.take(await self._client.get(TRIALS, self._namespace, name))
+            raise StaleError(name) from None
+        except NotFoundError:
+            await self.restore(name)
+            raise StaleError(name) from None
+
+    def _remember(self, trial: GraphTrial, shown: GraphTrialObjectStatus, metadata: Object) -> None:
+        if trial.is_ended and metadata.get("labels", {}).get(n.STATE_LABEL) == n.FINISHED:
+            self._forget(trial.index)
+            return
+        kept = ("name", "uid", "resourceVersion", "labels", "generation")
+        self._objects[trial.index] = {key: metadata[key] for key in kept if key in metadata}
+        self._names[metadata["name"]] = trial.index
+        self.shown[trial.index] = shown
+
+    def _forget(self, index: int) -> None:
+        metadata = self._objects.pop(index, None)
+        self.shown.pop(index, None)
+        if metadata:
+            self._names.pop(metadata["name"], None)
+
+    @property
+    def unmarked(self) -> list[tuple[int, str]]:
+        """(index, name) of trials with an outcome that the watch still shows."""
+        return [(index, obj["name"]) for index, obj in self._objects.items() if index not in self.ledger.open]
+
+
+def is_owned(metadata: Mapping[str, object], uid: str) -> bool:
+    """Whether an object's controller is the one of this uid."""
+    references = metadata.get("ownerReferences") or []
+    assert isinstance(references, list)
+    return any(reference.get("controller") and reference.get("uid") == uid for reference in references)
+
+
+def owner_of(obj: Object) -> Object:
+    """The ownerReference that a child of this object carries; it never blocks the owner's deletion."""
+    return {
+        "apiVersion": obj["apiVersion"],
+        "kind": obj["kind"],
+        "name": obj["metadata"]["name"],
+        "uid": obj["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def _version(metadata: Mapping[str, object]) -> int:
+    """Versions of one object are numbers that rise (KEP-5504)."""
+    return int(str(metadata["resourceVersion"]))

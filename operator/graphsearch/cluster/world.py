@@ -1,0 +1,370 @@
+"""One search on a cluster: gather, plan, record, carry out (design 2, 6).
+
+A turn is level-triggered: it looks at what is there and does what is missing, whatever woke it. Facts are written
+before acts. It must not know Kopf, files or storage, nor any other search.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from graphsearch.api import (
+    Attempt,
+    ConditionStatus,
+    GraphTrial,
+    GraphTrialObjectStatus,
+    ManifestError,
+    MetricsReason,
+    SearchFacts,
+    write_manifest,
+)
+from graphsearch.api import names as n
+from graphsearch.api.wire import Object
+from graphsearch.cluster import jobs, report_job
+from graphsearch.cluster.children import Children
+from graphsearch.cluster.client import CONFIG_MAPS, JOBS, Client, ConflictError
+from graphsearch.cluster.install import Install
+from graphsearch.cluster.pods import LivePod, Seen, look
+from graphsearch.cluster.reading import Reader
+from graphsearch.cluster.recorded import NameTakenError, Recorded, is_owned, owner_of
+from graphsearch.cluster.showing import trial_status
+from graphsearch.cluster.telemetry import Announcer, Telemetry
+from graphsearch.cluster.upkeep import superfluous_jobs
+from graphsearch.search.actions import (
+    Action,
+    Ended,
+    Observation,
+    Pause,
+    Record,
+    RecordSearch,
+    Report,
+    Running,
+    Snapshot,
+    Start,
+    Stop,
+)
+from graphsearch.search.ledger import Ledger
+from graphsearch.search.planner import plan
+from graphsearch.search.settled import Settled
+from graphsearch.search.specs import trial_spec
+from graphtrial.contract import ExitCode, Purpose
+
+_log = logging.getLogger(__name__)
+
+Key = tuple[int, int]
+"""(index, attempt)."""
+
+_POLL_SECONDS = 0.5
+"""Between two looks at the scores of running trials."""
+_WAIT_SECONDS = 5.0
+"""Between two looks while attempts wait to run: deadlines pass without an event."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """What a world needs of the installation."""
+
+    client: Client
+    install: Install
+    reader: Reader
+    telemetry: Telemetry
+    announcer: Announcer
+    clock: Callable[[], float] = time.time
+
+
+class ClusterWorld:
+    """The world of one search; ``settled`` is set anew when its manifest changes."""
+
+    def __init__(self, seat: Seat, recorded: Recorded, settled: Settled, namespace: str) -> None:
+        self.settled = settled
+        self.recorded = recorded
+        self.children = Children(seat.client, namespace, recorded.ledger.search.uid)
+        self.metrics: tuple[ConditionStatus, MetricsReason, str] | None = None
+        """Whether scores can be read, and from where; None before anything ran."""
+        self._seat = seat
+        self._namespace = namespace
+        self._now = max(seat.clock(), recorded.ledger.last_time)
+        self._observed: dict[Key, Observation] = {}
+        self._reports: list[Report] = []
+        self._seen: dict[Key, Seen] = {}
+        self._asked: set[Key] = set()
+        """Attempts that were asked to save and stop."""
+        self._first_seen: dict[tuple[int, int], float] = {}
+        """(index, evaluation): when a score was first seen."""
+        self._reached: dict[int, int] = {}
+        """The last evaluation that each trial is known to have reached."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The search's facts."""
+        return self.recorded.ledger
+
+    @property
+    def next_look(self) -> float | None:
+        """Seconds until another turn is worth it; None: not before something is heard."""
+        if self._live():
+            return _POLL_SECONDS
+        return _WAIT_SECONDS if self.ledger.running else None
+
+    async def turn(
+        self,
+        record_search: Callable[[SearchFacts], Awaitable[None]],
+        pause: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """Gather, then plan and carry out until every fact that follows is recorded and acted upon; then tidy up.
+
+        Args:
+            record_search: Writes the search's own facts.
+            pause: Sets desiredState to Paused, and says why.
+
+        Raises:
+            StaleError: If somebody else has written; another turn begins from what stands there.
+            NameTakenError: If an object of a child's name belongs to somebody else.
+            ApiError: If the API server cannot be asked or refuses.
+        """
+        relisted = await self._gather()
+        facts_left = True
+        while facts_left:
+            actions = plan(self._snapshot())
+            for action in actions:
+                match action:
+                    case RecordSearch(facts):
+                        await record_search(facts)
+                        self.ledger.search = facts
+                    case Pause(message):
+                        await pause(message)
+                    case _:
+                        await self._carry_out(action)
+            facts_left = any(isinstance(action, Record | RecordSearch) for action in actions)
+        if relisted:
+            await self._show_waiting()
+            await self._remove_jobs()
+
+    def _snapshot(self) -> Snapshot:
+        self._now = max(math.nextafter(self._now, math.inf), self._seat.clock())
+        return Snapshot(self.settled, self.ledger, self._now, self._observed, tuple(self._reports))
+
+    async def _gather(self) -> bool:
+        now = self._seat.clock()
+        relisted = await self.children.refresh(now)
+        refusals = {}
+        if relisted:
+            refusals = {
+                job["metadata"]["name"]: await self.children.events_of(job) for job in self.children.without_pod()
+            }
+        self._observed.clear()
+        self._reports = []
+        for index, attempt in self.ledger.running.items():
+            self._look(index, attempt, refusals, now)
+        if live := self._live():
+            await self._read_scores(live)
+        return relisted
+
+    def _look(self, index: int, attempt: Attempt, refusals: dict[str, list[Object]], now: float) -> None:
+        key = (index, attempt.number)
+        name = n.attempt_name(self.ledger.trials[index].name, attempt.number)
+        job, pods = self.children.jobs.get(name), self.children.pods(name)
+        if job is not None and not is_owned(job["metadata"], self.recorded.metadata(index)["uid"]):
+            job = None
+        asked = key in self._asked or (job is not None and "deletionTimestamp" in job["metadata"])
+        if job is None and not pods:
+            self._gone(key, attempt, asked, self.children.last_words(name), now)
+            return
+        seen = look(
+            job,
+            pods or self.children.last_words(name),
+            events=refusals.get(name, ()),
+            asked=asked,
+            now=now,
+            grace=self._seat.install.termination_grace_seconds,
+            deadline=self.settled.spec.trainer.start_deadline_seconds,
+            metrics_port=self._seat.install.metrics_port,
+        )
+        self._take(key, seen)
+
+    def _gone(self, key: Key, attempt: Attempt, asked: bool, last_words: list[Object], now: float) -> None:
+        """Neither Job nor pod is there: how it ended is known from its last words, or from having been asked to."""
+        seconds = max(0.0, now - attempt.started_at) if attempt.started_at else 0.0
+        if last_words:
+            seen = look(
+                None,
+                last_words,
+                asked=asked,
+                now=now,
+                grace=0.0,
+                deadline=math.inf,
+                metrics_port=self._seat.install.metrics_port,
+            )
+            self._take(key, seen)
+            if isinstance(self._observed.get(key), Ended):
+                return
+        if asked:
+            self._observed[key] = Ended(ExitCode.STOPPED, seconds)
+        elif attempt.identity:
+            self._observed[key] = Ended(None, seconds, "its Job and pod are gone")
+
+    def _take(self, key: Key, seen: Seen) -> None:
+        self._seen[key] = seen
+        index, attempt = key
+        observation = seen.observation
+        if isinstance(observation, Ended):
+            self._reports += [Report(index, rung, score, attempt, "Termination") for rung, score in seen.reports]
+        elif isinstance(observation, Running) and not observation.identity:
+            known = self.ledger.running[index]
+            observation = Running(known.identity, observation.started_at) if known.identity else None
+        if observation is not None:
+            self._observed[key] = observation
+
+    def _live(self) -> dict[Key, LivePod]:
+        return {
+            key: seen.pod
+            for key, seen in self._seen.items()
+            if seen.pod is not None and isinstance(self._observed.get(key), Running) and key not in self._asked
+        }
+
+    async def _read_scores(self, live: dict[Key, LivePod]) -> None:
+        reading = await self._seat.reader.read(self._namespace, self.ledger.search.uid, live)
+        self.metrics = (reading.status, reading.reason, reading.message)
+        now = self._seat.clock()
+        for report in reading.reports:
+            self._first_seen.setdefault((report.index, report.evaluation), now)
+            self._reached[report.index] = max(report.evaluation, self._reached.get(report.index, 0))
+        self._reports += reading.reports
+        for conflict in reading.conflicts:
+            owner = self._object_of(conflict.index)
+            await self._seat.announcer.event(owner, "Warning", MetricsReason.CONFLICTING, conflict.message)
+
+    async def _carry_out(self, action: Action) -> None:
+        match action:
+            case Record(trial) if trial.index not in self.ledger.trials:
+                await self.recorded.create(trial, jobs.labels_of(self.settled, self.ledger.search, trial))
+            case Record(trial):
+                await self._record(trial)
+            case Start(trial):
+                await self._start(trial)
+            case Stop(trial, _):
+                await self._stop(trial)
+
+    async def _record(self, trial: GraphTrial) -> None:
+        known = len(self.ledger.trials[trial.index].status.rungs)
+        attempt = trial.attempt
+        await self.recorded.write(trial, self._shown(trial))
+        for rung in trial.status.rungs[known:]:
+            first = self._first_seen.pop((trial.index, rung.evaluation), None)
+            latency = None if first is None else self._seat.clock() - first
+            self._seat.telemetry.decided(rung.decision.value, latency)
+        if attempt is not None and not attempt.is_open:
+            self._forget((trial.index, attempt.number), n.attempt_name(trial.name, attempt.number))
+        if trial.is_ended:
+            assert trial.status.outcome is not None
+            failed = trial.status.outcome.value in ("Failed", "Diverged")
+            kind = "Warning" if failed else "Normal"
+            owner = self._object_of(trial.index)
+            await self._seat.announcer.event(owner, kind, trial.status.outcome, trial.status.message or trial.name)
+            await self.recorded.mark_finished(trial.index, trial.name)
+
+    def _forget(self, key: Key, job: str) -> None:
+        self._observed.pop(key, None)
+        self._seen.pop(key, None)
+        self._asked.discard(key)
+        self.children.forget(job)
+
+    def _shown(self, trial: GraphTrial) -> GraphTrialObjectStatus:
+        attempt = trial.attempt
+        return trial_status(
+            trial,
+            self._seen.get((trial.index, attempt.number)) if attempt and attempt.is_open else None,
+            self.recorded.shown[trial.index],
+            evaluation=self._reached.get(trial.index, 0),
+            generation=self.recorded.metadata(trial.index).get("generation", 1),
+            now=self._now,
+        )
+
+    async def _start(self, trial: GraphTrial) -> None:
+        assert trial.attempt is not None
+        key = (trial.index, trial.attempt.number)
+        owner = owner_of(self._object_of(trial.index))
+        made = [await self._make(obj, owner["uid"]) for obj in self._objects_of(trial, owner)][-1]
+        self.children.expect(made)
+        self._observed[key] = Running(made["metadata"]["uid"], None)
+
+    def _objects_of(self, trial: GraphTrial, owner: Object) -> list[Object]:
+        """What an attempt consists of, its Job last."""
+        settled, facts, install = self.settled, self.ledger.search, self._seat.install
+        labels = jobs.labels_of(settled, facts, trial)
+        place = jobs.place(settled, facts, self._namespace, install)
+        if trial.spec.purpose is Purpose.REPORT:
+            trials = [self.ledger.trials[index] for index in sorted(self.ledger.trials)]
+            return report_job.report_objects(
+                settled, facts, trials, trial, namespace=self._namespace, labels=labels, owner=owner, install=install
+            )
+        spec = trial_spec(settled, facts, trial, place)
+        return [
+            jobs.attempt_job(
+                settled, trial, spec, namespace=self._namespace, labels=labels, owner=owner, install=install
+            )
+        ]
+
+    async def _make(self, obj: Object, owner: str) -> Object:
+        kind = JOBS if obj["kind"] == "Job" else CONFIG_MAPS
+        try:
+            return await self._seat.client.create(obj)
+        except ConflictError:
+            there = await self._seat.client.get(kind, self._namespace, obj["metadata"]["name"])
+            if is_owned(there["metadata"], owner):
+                return there
+            message = (
+                f"{obj['kind']} {obj['metadata']['name']} belongs to somebody else; delete it, and the trial starts"
+            )
+            raise NameTakenError(message) from None
+
+    async def _stop(self, trial: GraphTrial) -> None:
+        assert trial.attempt is not None
+        key = (trial.index, trial.attempt.number)
+        job = self.children.jobs.get(n.attempt_name(trial.name, trial.attempt.number))
+        if key in self._asked:
+            return
+        if job is not None:
+            await self.children.delete(job)
+        elif not trial.attempt.identity:
+            self._observed[key] = Ended(None, message="never started")
+        self._asked.add(key)
+
+    async def _show_waiting(self) -> None:
+        """Write why attempts wait, where that has changed."""
+        for index in list(self.ledger.running):
+            trial = self.ledger.trials[index]
+            before, shown = self.recorded.shown[index], self._shown(trial)
+            if _aspect(shown) != _aspect(before):
+                await self.recorded.write(trial, shown)
+                changed = before.image_id and shown.image_id != before.image_id
+                if changed:
+                    message = f"runs image {shown.image_id}, its first pod ran {before.image_id}"
+                    await self._seat.announcer.event(self._object_of(index), "Warning", "ImageChanged", message)
+
+    async def _remove_jobs(self) -> None:
+        open_jobs = {
+            n.attempt_name(self.ledger.trials[index].name, attempt.number)
+            for index, attempt in self.ledger.running.items()
+        }
+        for job in superfluous_jobs(self.children.jobs.values(), open_jobs, self._seat.clock()):
+            await self.children.delete(job)
+        for index, name in self.recorded.unmarked:
+            await self.recorded.mark_finished(index, name)
+
+    def _object_of(self, index: int) -> Object:
+        """Enough of a trial's object to refer to it."""
+        metadata = self.recorded.metadata(index) | {"namespace": self._namespace}
+        return {"apiVersion": f"{n.GROUP}/{n.VERSION}", "kind": "GraphTrial", "metadata": metadata}
+
+
+def _aspect(shown: GraphTrialObjectStatus) -> tuple[object, ...]:
+    """What is worth a write of its own."""
+    conditions = [
+        (condition.type, condition.status, condition.reason, condition.message) for condition in shown.conditions
+    ]
+    return shown.state, shown.image_id, conditions

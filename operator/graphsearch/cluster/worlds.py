@@ -1,0 +1,376 @@
+"""All searches that this operator runs: which there are, what was heard of them, whose turn it is (design 6).
+
+What is heard only marks a search and hands over an object; a turn does the rest. A search that is deleted has its
+devices freed at once, without a finalizer that could hang. It must not know Kopf.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+from graphsearch.api import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    GraphSearch,
+    GraphSearchStatus,
+    ManifestError,
+    Outcome,
+    Reason,
+    SearchFacts,
+    observed,
+)
+from graphsearch.api import names as n
+from graphsearch.api.wire import (
+    Object,
+    search_from_object,
+    search_status_from_object,
+    search_status_to_wire,
+    trial_from_object,
+)
+from graphsearch.cluster import jobs
+from graphsearch.cluster.alone import as_contender, search_of
+from graphsearch.cluster.children import Children
+from graphsearch.cluster.client import SEARCHES, TRIALS, ConflictError, NotFoundError
+from graphsearch.cluster.recorded import NameTakenError, Recorded, StaleError, is_owned, owner_of
+from graphsearch.cluster.showing import changed, search_status
+from graphsearch.cluster.world import ClusterWorld, Seat
+from graphsearch.search.settled import settle
+from graphsearch.search.support import unsupported
+from graphtrial.contract import Purpose
+
+_log = logging.getLogger(__name__)
+
+_SHOWN_EVERY_SECONDS = 1.0
+_RETRY_SECONDS = 30.0
+"""After which a name that is taken is looked at again."""
+
+
+@dataclass
+class Entry:
+    """One search, or one trial applied by hand."""
+
+    obj: Object
+    recorded: Recorded
+    world: ClusterWorld | None = None
+    generation: int = 0
+    """Of the manifest that the world has settled."""
+    shown: GraphSearchStatus = field(default_factory=GraphSearchStatus)
+    shown_at: float = -math.inf
+    is_deleted: bool = False
+    missing: set[str] = field(default_factory=set)
+    """Names of trials that were heard to be deleted."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is a trial applied by hand."""
+        return bool(self.obj["kind"] == "GraphTrial")
+
+    @property
+    def namespace(self) -> str:
+        """Of the search and all its children."""
+        return str(self.obj["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        """Of the object."""
+        return str(self.obj["metadata"]["name"])
+
+
+class Worlds:
+    """Every search by the uid of its object."""
+
+    def __init__(self, seat: Seat, *, namespaces: Sequence[str] = (), controller_name: str = "") -> None:
+        """Know none yet.
+
+        Args:
+            seat: What every world needs.
+            namespaces: Those to look at; none: all of the cluster.
+            controller_name: Only searches that name this controller are run.
+        """
+        self._seat = seat
+        self._namespaces = tuple(namespaces)
+        self._controller_name = controller_name
+        self._entries: dict[str, Entry] = {}
+
+    @property
+    def keys(self) -> list[str]:
+        """Of all searches that are known."""
+        return list(self._entries)
+
+    async def fill(self) -> None:
+        """List every search and every trial; once at the start, and now and then for what the watch may have missed.
+
+        Raises:
+            ApiError: If the API server cannot be asked.
+        """
+        found: set[str] = set()
+        for namespace in self._namespaces or (None,):
+            searches, _ = await self._seat.client.list(SEARCHES, namespace)
+            for obj in searches:
+                found.add(obj["metadata"]["uid"])
+                self.seen("GraphSearch", "ADDED", obj)
+            async for page in self._seat.client.pages(TRIALS, namespace):
+                for obj in page:
+                    if not obj["metadata"].get("ownerReferences"):
+                        found.add(obj["metadata"]["uid"])
+                    self.seen("GraphTrial", "ADDED", obj)
+        for key, entry in self._entries.items():
+            entry.is_deleted |= key not in found
+
+    def seen(self, kind: str, event: str | None, obj: Object) -> str | None:
+        """Take what was heard of an object; the key of the search that should have a turn, None if it is nobody's."""
+        metadata = obj["metadata"]
+        match kind:
+            case "GraphSearch":
+                return self._seen_search(event, obj)
+            case "GraphTrial":
+                return self._seen_trial(event, obj)
+            case _:
+                key = metadata.get("labels", {}).get(n.SEARCH_UID_LABEL)
+                entry = self._entries.get(key)
+                if entry is not None and entry.world is not None:
+                    entry.world.children.hear(kind, obj)
+                return key if entry is not None else None
+
+    def _seen_search(self, event: str | None, obj: Object) -> str | None:
+        if obj.get("spec", {}).get("controllerName", "") != self._controller_name:
+            return None
+        key = obj["metadata"]["uid"]
+        entry = self._entries.get(key)
+        if entry is None:
+            if event == "DELETED":
+                return None
+            entry = self._entries[key] = self._enter(obj)
+        entry.obj = obj
+        entry.is_deleted |= event == "DELETED" or "deletionTimestamp" in obj["metadata"]
+        return str(key)
+
+    def _enter(self, obj: Object) -> Entry:
+        uid = obj["metadata"]["uid"]
+        try:
+            shown = search_status_from_object(obj)
+        except ManifestError as error:
+            _log.error("%s; its status is written anew", error)
+            shown = GraphSearchStatus()
+        facts = shown.facts or SearchFacts(uid=uid, started_at=self._seat.clock())
+        recorded = Recorded(self._seat.client, obj["metadata"]["namespace"], facts, owner_of(obj))
+        return Entry(obj, recorded, shown=shown)
+
+    def _seen_trial(self, event: str | None, obj: Object) -> str | None:
+        metadata = obj["metadata"]
+        if not metadata.get("ownerReferences"):
+            return self._seen_alone(event, obj)
+        key = next((owner["uid"] for owner in metadata["ownerReferences"] if owner.get("controller")), None)
+        entry = self._entries.get(key)
+        if entry is None or not is_owned(metadata, key):
+            return None
+        if event == "DELETED":
+            entry.missing.add(metadata["name"])
+        else:
+            entry.recorded.take(obj)
+        return str(key)
+
+    def _seen_alone(self, event: str | None, obj: Object) -> str | None:
+        if self._controller_name:
+            return None
+        key = obj["metadata"]["uid"]
+        entry = self._entries.get(key)
+        if entry is None:
+            if event == "DELETED":
+                return None
+            created = datetime.fromisoformat(obj["metadata"]["creationTimestamp"]).timestamp()
+            facts = SearchFacts(uid=key, started_at=created)
+            adapt = partial(as_contender, own_name=obj["metadata"]["name"])
+            recorded = Recorded(self._seat.client, obj["metadata"]["namespace"], facts, owner_of(obj), adapt=adapt)
+            entry = self._entries[key] = Entry(obj, recorded)
+        entry.obj = obj
+        entry.is_deleted |= event == "DELETED" or "deletionTimestamp" in obj["metadata"]
+        if not entry.is_deleted:
+            entry.recorded.take(obj)
+        return str(key)
+
+    async def turn(self, key: str) -> float | None:
+        """Look at one search and do what is missing; seconds until it wants another turn, None: when it is heard of.
+
+        Raises:
+            ApiError: If the API server cannot be asked; the turn is to be taken again.
+        """
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry.is_deleted:
+            return await self._free(key, entry)
+        try:
+            if not await self._settle(entry):
+                return None
+            return await self._turn(entry)
+        except StaleError:
+            return 0.0
+        except NameTakenError as error:
+            await self._seat.announcer.event(entry.obj, "Warning", "NameTaken", str(error))
+            return _RETRY_SECONDS
+
+    async def _free(self, key: str, entry: Entry) -> None:
+        """The search is gone: have what runs save and stop; the rest is left to garbage collection."""
+        children = entry.world.children if entry.world else Children(self._seat.client, entry.namespace, key)
+        await children.delete_all()
+        self._seat.telemetry.search_gone(entry.namespace, entry.name)
+        del self._entries[key]
+
+    async def _settle(self, entry: Entry) -> bool:
+        """Have the entry's world follow its manifest; whether the manifest can be run."""
+        generation = entry.obj["metadata"].get("generation", 1)
+        if entry.world is not None and entry.generation == generation:
+            return True
+        try:
+            manifest = self._manifest(entry)
+            settled = settle(manifest, reports=not entry.is_alone)
+            refused = jobs.problems(settled, self._seat.install)
+        except ManifestError as error:
+            await self._refuse(entry, Reason.INVALID_SPEC, error.problems)
+            return False
+        if refused:
+            await self._refuse(entry, Reason.INVALID_SPEC, refused)
+            return False
+        if missing := unsupported(manifest):
+            await self._refuse(entry, Reason.NOT_THERE_YET, missing)
+            return False
+        if entry.world is None:
+            entry.world = ClusterWorld(self._seat, entry.recorded, settled, entry.namespace)
+        entry.world.settled, entry.generation = settled, generation
+        return True
+
+    def _manifest(self, entry: Entry) -> GraphSearch:
+        if entry.is_alone:
+            return search_of(trial_from_object(entry.obj), entry.obj)
+        return search_from_object(entry.obj)
+
+    async def _refuse(self, entry: Entry, reason: Reason, found: Sequence[str]) -> None:
+        """Show that a manifest cannot be run; nothing else happens until another one is applied."""
+        generation = entry.obj["metadata"].get("generation", 1)
+        message = "; ".join(found)
+        refused = Condition(type=ConditionType.ACCEPTED, status=ConditionStatus.FALSE, reason=reason, message="")
+        refused = refused.model_copy(update={"message": message})
+        old = (entry.obj.get("status") or {}).get("conditions", ())
+        before = [Condition.model_validate(condition) for condition in old]
+        conditions = observed(before, [refused], generation=generation, now=self._seat.clock())
+        if list(conditions) == before:
+            return
+        written = GraphSearchStatus(observed_generation=generation, conditions=conditions, state=reason)
+        status = written.to_json()
+        await self._write(entry, status)
+        await self._seat.announcer.event(entry.obj, "Warning", reason, message)
+
+    async def _turn(self, entry: Entry) -> float | None:
+        world = entry.world
+        assert world is not None
+        for name in sorted(entry.missing):
+            if await self._is_gone(entry):
+                return 0.0
+            await entry.recorded.restore(name)
+            entry.missing.discard(name)
+        if not entry.is_alone and entry.shown.facts is None:
+            await self._record(entry, world.ledger.search)
+        await world.turn(partial(self._record, entry), partial(self._pause, entry))
+        if entry.is_alone:
+            return world.next_look
+        await self._show(entry, world)
+        if self._is_outdated(entry, world):
+            uid = entry.obj["metadata"]["uid"]
+            await self._seat.client.delete(SEARCHES, entry.namespace, entry.name, uid=uid)
+            return None
+        return self._next(entry, world)
+
+    def _is_outdated(self, entry: Entry, world: ClusterWorld) -> bool:
+        """Whether the search has ended ttlSecondsAfterFinished ago; what it has left in S3 stays."""
+        ended_at, kept = world.ledger.search.ended_at, world.settled.spec.ttl_seconds_after_finished
+        if ended_at is None or kept is None or world.ledger.open:
+            return False
+        return self._seat.clock() >= ended_at + kept
+
+    async def _is_gone(self, entry: Entry) -> bool:
+        """Whether the search itself was deleted, and its trials with it."""
+        kind = TRIALS if entry.is_alone else SEARCHES
+        try:
+            there = await self._seat.client.get(kind, entry.namespace, entry.name)
+        except NotFoundError:
+            there = None
+        entry.is_deleted = there is None or there["metadata"]["uid"] != entry.obj["metadata"]["uid"]
+        return entry.is_deleted
+
+    async def _record(self, entry: Entry, facts: SearchFacts) -> None:
+        """Write the search's facts; of a trial applied by hand they follow from its own."""
+        if entry.is_alone:
+            return
+        await self._write(entry, {"facts": facts.to_json()})
+        entry.shown = entry.shown.model_copy(update={"facts": facts})
+
+    async def _pause(self, entry: Entry, message: str) -> None:
+        kind = TRIALS if entry.is_alone else SEARCHES
+        await self._seat.announcer.event(entry.obj, "Warning", Reason.PAUSED, message)
+        if not entry.is_alone:
+            patch = {"spec": {"desiredState": "Paused"}}
+            entry.obj = await self._seat.client.patch(kind, entry.namespace, entry.name, patch)
+            await self._settle(entry)
+
+    async def _show(self, entry: Entry, world: ClusterWorld) -> None:
+        now = self._seat.clock()
+        facts = world.ledger.search.model_copy(update={"next_index": world.ledger.next_index})
+        shown = search_status(
+            world.settled,
+            world.ledger,
+            entry.shown,
+            metrics=world.metrics,
+            report=self._report(entry, world),
+            generation=entry.generation,
+            now=now,
+        ).model_copy(update={"facts": facts})
+        settled_down = facts.ended_at is not None and not world.ledger.open
+        if not changed(entry.shown, shown) or (now - entry.shown_at < _SHOWN_EVERY_SECONDS and not settled_down):
+            return
+        await self._write(entry, search_status_to_wire(shown))
+        if shown.state != entry.shown.state:
+            failed = any(
+                c.status is ConditionStatus.FALSE for c in shown.conditions if c.type is ConditionType.SUCCEEDED
+            )
+            message = facts.message or f"{shown.trials.done} of {shown.trials.created} trials have ended"
+            await self._seat.announcer.event(entry.obj, "Warning" if failed else "Normal", shown.state, message)
+        entry.shown, entry.shown_at = shown, now
+        self._seat.telemetry.search_is(entry.namespace, entry.name, shown.state, shown.trials)
+
+    def _report(self, entry: Entry, world: ClusterWorld) -> str:
+        if not world.ledger.outcomes[Purpose.REPORT, Outcome.SUCCEEDED]:
+            return ""
+        place = jobs.place(world.settled, world.ledger.search, entry.namespace, self._seat.install)
+        return f"{place.root}/report/index.html"
+
+    async def _write(self, entry: Entry, status: Object) -> None:
+        kind = TRIALS if entry.is_alone else SEARCHES
+        patch = {"metadata": {"resourceVersion": entry.obj["metadata"]["resourceVersion"]}, "status": status}
+        client = self._seat.client
+        try:
+            entry.obj = await client.patch(kind, entry.namespace, entry.name, patch, subresource="status")
+        except ConflictError:
+            entry.obj = await client.get(kind, entry.namespace, entry.name)
+            raise StaleError(entry.name) from None
+        except NotFoundError:
+            entry.is_deleted = True
+            raise StaleError(entry.name) from None
+
+    def _next(self, entry: Entry, world: ClusterWorld) -> float | None:
+        """Seconds until another turn: for scores, for a status held back, for a deadline, for the object's own end."""
+        now, facts, spec = self._seat.clock(), world.ledger.search, world.settled.spec
+        waits = [world.next_look] if world.next_look is not None else []
+        if now - entry.shown_at < _SHOWN_EVERY_SECONDS:
+            waits.append(_SHOWN_EVERY_SECONDS)
+        if facts.ended_at is None and spec.budget.deadline_seconds is not None:
+            waits.append(max(0.0, facts.started_at + spec.budget.deadline_seconds - now))
+        if facts.ended_at is not None and spec.ttl_seconds_after_finished is not None and not world.ledger.open:
+            waits.append(max(0.0, facts.ended_at + spec.ttl_seconds_after_finished - now))
+        return min(waits, default=None)

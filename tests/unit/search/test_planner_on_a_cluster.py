@@ -1,0 +1,119 @@
+"""What only a cluster makes the planner do: attempts that wait or never start, and the report as a last trial."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.searches import HandPlayed, a_search
+
+from graphsearch.api import AttemptEnd, Outcome, Reason
+from graphsearch.search.actions import Running
+from graphsearch.search.planner import MAX_ATTEMPTS
+from graphsearch.search.status import summarise
+from graphtrial.contract import Purpose
+
+
+def waiting(search):
+    """A world in which attempts are made and do not run yet."""
+    world = HandPlayed(search.settled())
+    world.waits = True
+    return world.look()
+
+
+def test_an_attempt_that_waits_is_recorded_again_when_it_runs():
+    """Its Job's identity is a fact at once; its start, from which device time counts, when the pod runs."""
+    world = waiting(a_search())
+    assert (world.ledger.running[0].identity, world.ledger.running[0].started_at) == ("process 1", None)
+    world.observed[0, 1] = Running("process 1", 7.0)
+    world.look()
+    assert world.ledger.running[0].started_at == 7.0
+
+
+def test_three_attempts_that_cannot_start_for_one_reason_pause_the_search():
+    """They are not charged to their trial, and nothing more is tried until somebody has looked."""
+    world = waiting(a_search())
+    for _ in range(3):
+        assert world.paused == []
+        world.wait(100).end(0, None, "ImageUnavailable: no such image", never_started="ImageUnavailable")
+    message = "3 attempts in a row could not start; the last: ImageUnavailable: no such image"
+    assert (world.paused, world.running, world.outcome(0)) == ([message], [], None)
+    assert [attempt.end for attempt in world.ledger.trials[0].status.attempts] == [AttemptEnd.NOT_STARTED] * 3
+
+
+def test_attempts_that_could_not_start_before_a_pause_are_not_held_against_it_again():
+    """Resumed, a search tries three more times."""
+    search = a_search()
+    world = waiting(search)
+    for _ in range(3):
+        world.wait(100).end(0, None, "ImageUnavailable: a", never_started="ImageUnavailable")
+    world.wait(100).change(search)
+    assert (world.running, len(world.paused)) == ([0], 1)
+    for _ in range(2):
+        world.wait(100).end(0, None, "ImageUnavailable: a", never_started="ImageUnavailable")
+    assert (world.running, len(world.paused)) == ([0], 1)
+    world.wait(100).end(0, None, "ImageUnavailable: b", never_started="ImageUnavailable")
+    assert (world.running, len(world.paused)) == ([], 2)
+
+
+def test_attempts_that_cannot_start_for_different_reasons_are_tried_again():
+    """A volume that is missing once and an image that is missing twice are not one fault."""
+    world = waiting(a_search())
+    for reason in ("ContainerRefused", "ImageUnavailable", "ImageUnavailable"):
+        world.wait(100).end(0, None, f"{reason}: x", never_started=reason)
+    assert (world.paused, world.running) == ([], [0])
+
+
+def test_an_attempt_that_starts_in_between_forgives_those_before_it():
+    """What could start is no reason to pause."""
+    world = waiting(a_search())
+    for _ in range(2):
+        world.wait(100).end(0, None, "ImageUnavailable: x", never_started="ImageUnavailable")
+    world.observed[0, 3] = Running("process 3", world.now)
+    world.look().wait(100).end(0, None)
+    world.wait(100).end(0, None, "ImageUnavailable: x", never_started="ImageUnavailable")
+    assert (world.paused, world.running) == ([], [0])
+
+
+def test_a_trial_whose_attempts_never_get_anywhere_fails_in_the_end():
+    """Disruptions are not charged, but what is recorded of a trial has to end somewhere."""
+    world = HandPlayed(a_search().trials(1).settled()).look()
+    for _ in range(MAX_ATTEMPTS):
+        assert world.outcome(0) is None
+        world.wait(1).end(0, None, "its node is gone")
+    message = f"did not get to its end in {MAX_ATTEMPTS} attempts; the last: its node is gone"
+    assert (world.outcome(0), world.ledger.trials[0].status.message) == (Outcome.FAILED, message)
+
+
+def test_the_report_of_an_ended_search_is_its_last_trial():
+    """The search's facts stand; a Report trial of the winner's graph is made and runs."""
+    settled = replace(a_search().trials(2).settled(), reports=True)
+    world = HandPlayed(settled).look().finish(0, 0.4).finish(1, 0.6)
+    (report,) = world.of(Purpose.REPORT)
+    assert (world.ledger.search.reason, world.running) == (Reason.COMPLETED, [2])
+    assert report.spec.graph == world.ledger.trials[1].spec.graph
+    world.end(2)
+    assert (world.outcome(2), world.running) == (Outcome.SUCCEEDED, [])
+
+
+def test_a_report_that_crashes_is_tried_three_times():
+    """A search whose report cannot be built has ended all the same."""
+    settled = replace(a_search().trials(1).settled(), reports=True)
+    world = HandPlayed(settled).look().finish(0, 0.4)
+    for _ in range(3):
+        world.end(1, 1, "no space")
+    assert (world.outcome(1), world.ledger.search.reason) == (Outcome.FAILED, Reason.COMPLETED)
+    assert world.ledger.trials[1].status.message == "crashed 3 times: no space"
+
+
+def test_nothing_is_reported_of_a_search_without_trials():
+    """Cancelled before its first trial, a search just ends."""
+    settled = replace(a_search().wanted("Cancelled").settled(), reports=True)
+    assert HandPlayed(settled).look().ledger.trials == {}
+
+
+def test_a_stopped_trial_whose_end_nobody_saw_was_not_lost():
+    """Its Job was deleted on purpose; only its last words are missing."""
+    world = HandPlayed(a_search().trials(2).parallel(2).settled()).look().look((0, 1, 0.9), (1, 1, 0.1))
+    world.end(1, None, seconds=12.0)
+    cost = summarise(world.settled, world.ledger, world.now).seconds
+    assert (cost.stopped, cost.lost) == (12.0, 0.0)
