@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import pytest
+from tests.skipping import skip_or_fail
 
 _FOLDER = Path(__file__).parents[2] / "shared" / "data"
 
@@ -14,8 +13,5 @@ def shared_data(name: str) -> Path:
     """The file, or a skip that names it; where nothing may skip, a failure."""
     path = _FOLDER / name
     if not path.exists():
-        message = f"needs {name} in ../shared/data"
-        if os.environ.get("GRAPHSEARCH_NO_SKIPS"):
-            pytest.fail(message)
-        pytest.skip(message)
+        skip_or_fail(f"needs {name} in ../shared/data")
     return path

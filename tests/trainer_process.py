@@ -85,10 +85,17 @@ class Server:
 def scraped(folder: Path, attempt: int) -> dict[tuple[str, str], float]:
     """What that attempt shows now, by metric and rung; empty while it does not answer."""
     try:
-        port = int((folder / "port").read_text())
+        return scraped_at(int((folder / "port").read_text()), attempt)
+    except FileNotFoundError:
+        return {}
+
+
+def scraped_at(port: int, attempt: int) -> dict[tuple[str, str], float]:
+    """The same of the attempt that answers at a port."""
+    try:
         with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
             families = list(text_string_to_metric_families(answer.read().decode()))
-    except (FileNotFoundError, URLError, ConnectionError):
+    except (URLError, ConnectionError):
         return {}
     samples = [sample for family in families for sample in family.samples]
     return {

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import boto3
 import pytest
-from tests.s3_server import BUCKET, KEYS, running_server
+from e2e.cluster.object_store import BUCKET, KEYS, running_object_store
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint(tmp_path_factory):
+def s3(tmp_path_factory):
+    """The server; who stops it starts it again."""
+    with running_object_store(tmp_path_factory.mktemp("weed")) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(s3):
     """Its address."""
-    with running_server(tmp_path_factory.mktemp("weed")) as address:
-        yield address
+    return s3.url
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.local_runs import run
 from tests.shared_data import shared_data
 
 from graphsearch.api import Outcome, Reason
@@ -17,13 +16,6 @@ from graphsearch.cli.exits import Exit
 from graphsearch.local import Folder
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "image-folder.yaml"
-
-
-def _run(manifest: Path, folder: Path) -> tuple[int, str]:
-    command = [sys.executable, "-m", "graphsearch.cli", "run", str(manifest), "--output", str(folder), "--plain"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    assert "Traceback" not in done.stdout, done.stdout
-    return done.returncode, done.stdout
 
 
 def _write(path: Path, **changes: object) -> Path:
@@ -60,7 +52,7 @@ def images(tmp_path: Path) -> Path:
 
 def test_the_image_folder_example_runs_on_real_images(images: Path):
     """The example, shortened, from its manifest to its report, with the images beside it."""
-    code, said = _run(_write(images.parent / "search.yaml"), images.parent / "run")
+    code, said = run(_write(images.parent / "search.yaml"), images.parent / "run")
     assert code == Exit.OK, said
     assert (images.parent / "run" / "report" / "index.html").exists()
 
@@ -71,19 +63,19 @@ def test_one_corrupt_image_is_named_and_the_search_goes_on_once_it_is_mended(ima
     whole = broken.read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
     manifest, folder = _write(images.parent / "search.yaml"), images.parent / "run"
-    code, said = _run(manifest, folder)
+    code, said = run(manifest, folder)
     assert code == Exit.DATA
     assert broken.name in said
     assert not any(trial.is_ended for trial in Folder(folder).ledger().trials.values())
     broken.write_bytes(whole)
-    code, said = _run(manifest, folder)
+    code, said = run(manifest, folder)
     assert code == Exit.OK, said
 
 
 def test_a_missing_data_set_is_named(images: Path):
     """The folder that is not there is in the message."""
     shutil.rmtree(images)
-    code, said = _run(_write(images.parent / "search.yaml"), images.parent / "run")
+    code, said = run(_write(images.parent / "search.yaml"), images.parent / "run")
     assert code == Exit.DATA
     assert str(images) in said
 
@@ -95,7 +87,7 @@ def test_a_search_whose_trials_all_diverge_ends_without_a_result(tmp_path: Path)
         data={"dataset": "digits", "labelled": {"count": 100}},
         training={"length": {"epochs": 2}, "batchSize": 20, "learningRate": 1000.0, "weightDecay": 100.0},
     )
-    code, said = _run(manifest, tmp_path / "run")
+    code, said = run(manifest, tmp_path / "run")
     assert code == Exit.NO_RESULT, said
     ledger = Folder(tmp_path / "run").ledger()
     assert ledger.search.reason is Reason.NO_TRIAL_COMPLETED
@@ -107,10 +99,10 @@ def test_a_changed_manifest_is_refused_and_the_old_search_stays(tmp_path: Path):
     data = {"dataset": "digits", "labelled": {"count": 100}}
     short = {"length": {"epochs": 1}, "batchSize": 20}
     first = _write(tmp_path / "search.yaml", data=data, training=short, comparison=None)
-    assert _run(first, tmp_path / "run")[0] == Exit.OK
+    assert run(first, tmp_path / "run")[0] == Exit.OK
     facts = sorted(path.read_bytes() for path in (tmp_path / "run" / "trials").rglob("trial.json"))
     changed = _write(tmp_path / "search.yaml", data=data, training=short | {"batchSize": 10}, comparison=None)
-    code, said = _run(changed, tmp_path / "run")
+    code, said = run(changed, tmp_path / "run")
     assert code == Exit.FOLDER
     assert "spec.training.batchSize: 20 -> 10" in said
     assert sorted(path.read_bytes() for path in (tmp_path / "run" / "trials").rglob("trial.json")) == facts
@@ -126,7 +118,7 @@ def test_a_truncated_checkpoint_costs_only_what_lies_behind_it(tmp_path: Path):
         budget={"maxTrials": 1},
         comparison=None,
     )
-    assert _run(manifest, tmp_path / "run")[0] == Exit.OK
+    assert run(manifest, tmp_path / "run")[0] == Exit.OK
     folder = Folder(tmp_path / "run")
     whole = folder.ledger()
     for path in (tmp_path / "run" / "trials" / "0").glob("*.pt"):
@@ -136,7 +128,7 @@ def test_a_truncated_checkpoint_costs_only_what_lies_behind_it(tmp_path: Path):
     status = trial.status.model_copy(update={"attempts": (open_again,), "outcome": None, "rungs": ()})
     folder.write_trial(trial.model_copy(update={"status": status}))
     folder.write_facts(whole.search.model_copy(update={"ended_at": None, "reason": None, "winner": None}))
-    code, said = _run(manifest, tmp_path / "run")
+    code, said = run(manifest, tmp_path / "run")
     assert code == Exit.OK, said
     again = folder.ledger().trials[0]
     assert again.status.score == trial.status.score

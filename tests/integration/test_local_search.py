@@ -6,11 +6,11 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from tests.local_runs import descendants, finish, start, summary
 
 from graphsearch.api import GraphTrial, Outcome, Reason
 from graphsearch.local import Folder
@@ -35,43 +35,13 @@ spec:
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     manifest = folder.parent / "small.yaml"
     manifest.write_text(_MANIFEST)
-    command = [sys.executable, "-m", "graphsearch.cli", "run", str(manifest), "--output", str(folder), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return start(manifest, folder, *arguments)
 
 
 def _finish(folder: Path, *arguments: str) -> str:
-    process = _start(folder, *arguments)
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
-    return output
-
-
-def _descendants(process: subprocess.Popen[str]) -> dict[str, list[int]]:
-    """The server below a runner and the trials below the server, by /proc."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            children.setdefault(parent, []).append(int(entry.name))
-    servers = children.get(process.pid, [])
-    return {"server": servers, "trial": [trial for server in servers for trial in children.get(server, [])]}
-
-
-def _summary(ledger: Ledger) -> list[tuple[object, ...]]:
-    """What must be equal between two runs: everything but times, attempts and processes."""
-    return [
-        (
-            trial.name,
-            trial.spec.model_dump(),
-            [(rung.evaluation, rung.score, rung.rank, rung.of, rung.decision) for rung in trial.status.rungs],
-            trial.status.outcome,
-            trial.status.nodes,
-        )
-        for trial in sorted(ledger.trials.values(), key=lambda trial: trial.index)
-    ]
+    code, said = finish(_start(folder, *arguments))
+    assert code == 0, said
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +80,12 @@ def test_killed_anywhere_it_ends_as_if_undisturbed(tmp_path: Path, undisturbed: 
         if process.poll() is not None and process.returncode == 0:
             break
     _finish(folder, "--parallel", "1")
-    assert _summary(Folder(folder).ledger()) == _summary(undisturbed)
+    assert summary(Folder(folder).ledger()) == summary(undisturbed)
 
 
 def _wait_for_a_trial(process: subprocess.Popen[str], folder: Path) -> None:
     """Until a trial of this run has begun; a child of the server alone may be one that torch starts at its import."""
-    while process.poll() is None and not (_descendants(process)["trial"] and _is_ready(folder)):
+    while process.poll() is None and not (descendants(process)["trial"] and _is_ready(folder)):
         time.sleep(0.01)
 
 
@@ -133,7 +103,7 @@ def _kill_after(process: subprocess.Popen[str], chance: random.Random) -> None:
         if victim == "runner":
             process.kill()
         else:
-            for pid in _descendants(process)[victim][:1]:
+            for pid in descendants(process)[victim][:1]:
                 os.kill(pid, signal.SIGKILL)
         if victim != "trial":
             process.communicate()
@@ -152,7 +122,7 @@ def test_ctrl_c_saves_everything_and_the_same_command_goes_on(tmp_path: Path, un
     assert "Traceback" not in output
     assert not any(_is_running(trial) for trial in Folder(folder).ledger().trials.values())
     _finish(folder)
-    assert _summary(Folder(folder).ledger()) == _summary(undisturbed)
+    assert summary(Folder(folder).ledger()) == summary(undisturbed)
 
 
 def _is_running(trial: GraphTrial) -> bool:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
+import json
+import random
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
 import pytest
-from tests.s3_server import BUCKET, KEYS, free_ports
+from e2e.cluster.object_store import BUCKET, KEYS
+from e2e.cluster.processes import free_ports
 
 from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError, Unreachable, open_store
 
@@ -79,6 +88,31 @@ def test_an_object_stored_by_another_tool_is_read_by_its_checksum(store, s3_clie
     assert store.read("a") == b"weights"
 
 
+@pytest.fixture(scope="module")
+def large():
+    """Bytes that go up in three parts, and repeat nowhere."""
+    return random.Random(0).randbytes(34 * 2**20)
+
+
+def test_a_large_object_goes_up_in_parts_and_comes_down_verified(store, s3_client, large):
+    """The checksum of the whole travels with it; the server's own is of the parts."""
+    store.write("a.pt", large)
+    head = s3_client.head_object(**address(store, "a.pt"), PartNumber=1)
+    assert (head["PartsCount"], head["Metadata"]) == (3, {"sha256": hashlib.sha256(large).hexdigest()})
+    assert store.read("a.pt") == large
+
+
+def test_a_large_object_that_was_altered_is_refused(store, s3_client, large):
+    """One bit in the middle."""
+    store.write("a.pt", large)
+    metadata = s3_client.head_object(**address(store, "a.pt"))["Metadata"]
+    altered = bytearray(large)
+    altered[len(large) // 2] ^= 1
+    s3_client.put_object(**address(store, "a.pt"), Body=bytes(altered), Metadata=metadata)
+    with pytest.raises(Corrupt, match=r"/a\.pt is corrupt"):
+        store.read("a.pt")
+
+
 def test_a_pointer_moves_only_from_the_version_that_was_read(store):
     """New, moved, refused from a past version and from none; what it held stays."""
     assert store.read_pointer("latest.json") is None
@@ -119,6 +153,68 @@ def test_no_key_at_all_is_denied(store, monkeypatch, open_at):
     for name in KEYS:
         monkeypatch.delenv(name)
     with pytest.raises(Denied, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        open_at(f"s3://{BUCKET}").write("a", b"x")
+
+
+class Identity(http.server.BaseHTTPRequestHandler):
+    """Gives a pod its credentials as EKS Pod Identity does: over HTTP, to who shows the token."""
+
+    answers: ClassVar[bool] = True
+
+    def do_GET(self):
+        """One answer: credentials for an hour, or a failure."""
+        granted = self.answers and self.headers["Authorization"] == "pod-token"
+        expiry = datetime.now(UTC) + timedelta(hours=1)
+        key, secret = KEYS.values()
+        answer = {"AccessKeyId": key, "SecretAccessKey": secret, "Token": "", "Expiration": expiry.isoformat()}
+        body = json.dumps(answer if granted else {"code": "no", "message": "no role for this service account"}).encode()
+        self.send_response(200 if granted else 400)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Nothing to print."""
+
+
+@pytest.fixture
+def identity(monkeypatch, tmp_path):
+    """No key in the environment, but an agent on the node that gives one to this process."""
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Identity) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        (tmp_path / "token").write_text("pod-token")
+        monkeypatch.setenv(
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{server.server_port}/v1/credentials"
+        )
+        monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(tmp_path / "token"))
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def test_a_process_may_have_an_identity_in_place_of_a_key(store, identity, open_at, request):
+    """boto3's chain finds it; no Secret is needed."""
+    open_at(f"s3://{BUCKET}/{request.node.name}").write("a", b"x")
+    assert store.exists("a") is True
+
+
+def test_an_identity_that_fails_is_denied(store, identity, monkeypatch, open_at):
+    """The message says so and what else can be done."""
+    monkeypatch.setattr(Identity, "answers", False)
+    with pytest.raises(Denied, match=rf"s3://{BUCKET}: no S3 credentials from the process's identity .*set AWS_ACCESS"):
+        open_at(f"s3://{BUCKET}").write("a", b"x")
+
+
+def test_a_token_that_is_not_there_is_denied(store, monkeypatch, tmp_path, open_at):
+    """The file that the identity needs is named."""
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/trainer")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "no-token"))
+    with pytest.raises(Denied, match=r"no-token.*check the files that the AWS_ variables name"):
         open_at(f"s3://{BUCKET}").write("a", b"x")
 
 

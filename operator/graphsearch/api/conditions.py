@@ -44,7 +44,9 @@ class Condition(Model):
     """One observation."""
 
     type: ConditionType
+    """What is observed."""
     status: ConditionStatus
+    """Whether it holds."""
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """Of the specification that was looked at."""
     last_transition_time: Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})] = ""

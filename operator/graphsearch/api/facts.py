@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from graphsearch.api.reasons import Reason
 from graphtrial.contract import Model
 
@@ -9,17 +13,21 @@ from graphtrial.contract import Model
 class SearchFacts(Model):
     """Facts of a search. Times are seconds since the epoch."""
 
-    uid: str
+    uid: Annotated[str, Field(max_length=64)]
+    """Of the search: what lies in storage and in metrics is named by it."""
     started_at: float
-    next_index: int = 0
+    """When it was first planned."""
+    next_index: Annotated[int, Field(ge=0)] = 0
     """Where trials are objects that somebody may delete: no index below it is given again."""
     paused_at: float | None = None
     """When it was last paused because attempts could not start; older ones are not held against it again."""
-    winner: int | None = None
+    winner: Annotated[int | None, Field(ge=0)] = None
     """Index of the Search trial whose graph was chosen; None for fixed graphs, of which none is chosen."""
-    winner_node: str = ""
+    winner_node: Annotated[str, Field(max_length=40)] = ""
     """BestNode: the node that was chosen."""
     ended_at: float | None = None
+    """When nothing was left to do but the report."""
     reason: Reason | None = None
     """Why it ended."""
-    message: str = ""
+    message: Annotated[str, Field(json_schema_extra={"maxLength": 8192})] = ""
+    """The same for people."""

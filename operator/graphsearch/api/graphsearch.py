@@ -19,6 +19,7 @@ API_VERSION = "graphsearch.io/v1alpha1"
 
 _NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 _Text = Annotated[str, Field(max_length=1024)]
+_SECONDS = 2**31 - 1
 _Names = Annotated[str, Field(min_length=1, max_length=40, pattern=_NAME)]
 
 
@@ -42,15 +43,18 @@ class Asha(Model):
     """Asynchronous successive halving (Li et al. 2018)."""
 
     mode: AshaMode = AshaMode.STOPPING
+    """Stopping: training goes on while a rung decides. Promotion: a trial ends at its rung and may be resumed."""
     first_rung: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     """The first evaluation at which a trial may be stopped; then every ``reductionFactor`` times it."""
     reduction_factor: Annotated[int, Field(ge=2, le=16)] = 2
+    """eta: about one in so many goes on at each rung."""
 
 
 class Scheduler(Model):
     """Who stops weak trials; without ``asha`` none is stopped."""
 
     asha: Asha | None = None
+    """Asynchronous successive halving."""
 
 
 class SamplerType(StrEnum):
@@ -63,6 +67,7 @@ class Sampler(Model):
     """How graphs are drawn."""
 
     type: SamplerType = SamplerType.RANDOM
+    """The way of drawing."""
 
 
 class Budget(Model):
@@ -71,10 +76,13 @@ class Budget(Model):
     max_trials: Annotated[int, Field(ge=1, le=100_000)] = 100
     """Search trials; pretraining and comparison come on top."""
     parallel_trials: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Trials of any purpose at a time."""
     max_failed_trials: Annotated[int, Field(ge=0, le=100_000)] = 10
+    """With one more, the search ends."""
     max_gpu_hours: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     """Device hours of all trials together; on a machine without GPU the trials' own time."""
-    deadline_seconds: Annotated[int | None, Field(ge=1)] = None
+    deadline_seconds: Annotated[int | None, Field(ge=1, le=_SECONDS)] = None
+    """From the start of the search; then it ends."""
 
 
 class Baseline(StrEnum):
@@ -90,7 +98,7 @@ class Baseline(StrEnum):
     """The found graph's losses with every gate Through ("Fixed" in figure 3.9)."""
 
 
-_MOST_NETWORKS = {Baseline.MUTUAL_LEARNING: 8, Baseline.DISTILLATION: 14}
+MOST_NETWORKS = {Baseline.MUTUAL_LEARNING: 8, Baseline.DISTILLATION: 14}
 """So that M label edges and M(M-1) others are at most 64, and M students, teacher and ensemble at most 16 nodes."""
 
 
@@ -98,8 +106,11 @@ class Comparison(Model):
     """What happens after the search: the best graphs again, then against the known methods (design 5)."""
 
     finalists: Annotated[int, Field(ge=1, le=20)] = 3
+    """Best trials whose graphs are trained again."""
     repeats: Annotated[int, Field(ge=1, le=100)] = 5
+    """Seeds for every finalist and for every contender of the comparison."""
     baselines: Annotated[tuple[Baseline, ...], Field(max_length=4)] = tuple(Baseline)
+    """Known methods that the found graph is compared with."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -112,12 +123,14 @@ class Compression(Model):
     """Distil the winning ensemble into one model (spec 9)."""
 
     student: _Text
+    """The model that learns."""
     temperatures: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, max_length=8)] = (
         1,
         2,
         5,
         10,
     )
+    """Each is tried."""
 
 
 class DesiredState(StrEnum):
@@ -136,9 +149,11 @@ class GraphSearchSpec(Model):
     objective: Goal = Goal()
     data: Data
     space: Space | None = None
+    """What graphs are drawn from."""
     graphs: Annotated[tuple[Graph, ...], Field(max_length=16)] = ()
     """A fixed list instead of ``space``: a recipe, or found graphs on new data."""
     training: TrainingChoice = TrainingChoice()
+    """How networks are trained."""
     scheduler: Scheduler = Scheduler(asha=Asha())
     sampler: Sampler = Sampler()
     budget: Budget = Budget()
@@ -149,9 +164,13 @@ class GraphSearchSpec(Model):
     checkpoint: CheckpointChoice = CheckpointChoice()
     metrics: Metrics = Metrics()
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    """Every draw follows from it."""
     controller_name: _Text = ""
-    ttl_seconds_after_finished: Annotated[int | None, Field(ge=0)] = None
+    """Which installation runs it, where there are several on one cluster."""
+    ttl_seconds_after_finished: Annotated[int | None, Field(ge=0, le=_SECONDS)] = None
+    """Then the search and its trials are deleted; what lies in storage stays. Left out: never."""
     desired_state: DesiredState = DesiredState.RUNNING
+    """Finishing and Cancelled are final; Finishing may still become Cancelled."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -228,7 +247,7 @@ class GraphSearchSpec(Model):
         networks = sum(node.kind is not NodeKind.ENSEMBLE for node in self.graphs[-1].nodes)
         found: list[Violation] = []
         for position, baseline in enumerate(self.comparison.baselines):
-            most = _MOST_NETWORKS.get(baseline, networks)
+            most = MOST_NETWORKS.get(baseline, networks)
             if networks > most:
                 message = f"{baseline} has at most {most} networks, and the last graph has {networks}; leave it out"
                 found.append(Violation(("comparison", "baselines", position), message))
@@ -241,7 +260,9 @@ class Metadata(Model):
     model_config = Model.model_config | {"extra": "ignore"}
 
     name: _Names
+    """Trials, Jobs and pods are named after it."""
     namespace: _Text = "default"
+    """All its objects live there."""
 
 
 class GraphSearch(Model):

@@ -19,6 +19,7 @@ class RungStatus(Model):
     """One rung."""
 
     evaluation: _Count
+    """Its name: the evaluation at which it decides."""
     reported: _Count
     """Trials that have reported here."""
     kept: _Count
@@ -31,7 +32,9 @@ class BestStatus(Model):
     """The best Search trial that reached its last evaluation."""
 
     trial: _Name
+    """Its name."""
     score: float
+    """At its last evaluation."""
     checkpoint: _Text = ""
     """Where its objects lie."""
 
@@ -46,19 +49,26 @@ class Cost(Model):
     lost: float = 0.0
     """Of attempts that failed or vanished, and of trials that failed or diverged."""
     running: float = 0.0
+    """Of attempts that have not ended."""
 
 
 class TrialCounts(Model):
     """Search trials by what became of them."""
 
     created: _Count = 0
+    """All that were drawn."""
     running: _Count = 0
     """Attempts of any purpose that are intended or alive."""
     succeeded: _Count = 0
+    """Those that reached their last evaluation."""
     stopped: _Count = 0
+    """Those that a rung stopped."""
     failed: _Count = 0
+    """Those that could not be trained."""
     diverged: _Count = 0
+    """Those with a loss or score that was not finite."""
     cancelled: _Count = 0
+    """Those that were not wanted any more."""
     done: _Count = 0
     """All that have ended."""
 
@@ -69,29 +79,38 @@ class ContenderStatus(Model):
     names: Annotated[tuple[_Name, ...], Field(max_length=16)]
     """Of the contenders that have this graph."""
     mean: float | None = None
+    """Of the test scores."""
     std: float | None = None
+    """Standard deviation of the test scores."""
     repeats: _Count = 0
+    """Test scores that are there."""
     difference: float | None = None
     """Mean of the paired differences, found graph less this one."""
     low: float | None = None
     """Lower end of the difference's 95 % interval."""
     high: float | None = None
+    """Its upper end."""
     verdict: Annotated[str, Field(max_length=64)] = ""
+    """What the interval allows to say of the found graph against this one."""
 
 
 class GraphSearchStatus(Model):
     """The status subresource of a GraphSearch."""
 
     observed_generation: _Count = 0
+    """Of the specification that was looked at."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=8)] = ()
+    """Observations: Accepted, Progressing, MetricsAvailable, Succeeded."""
     facts: SearchFacts | None = None
     """What is recorded of the search itself: set once, or only rising."""
     state: Annotated[str, Field(max_length=64)] = ""
     """The reason that says most at the moment, for lists of searches."""
     trials: TrialCounts = TrialCounts()
     rungs: Annotated[tuple[RungStatus, ...], Field(max_length=64)] = ()
+    """What each rung has seen and let through."""
     best: BestStatus | None = None
     comparison: Annotated[tuple[ContenderStatus, ...], Field(max_length=32)] = ()
+    """The found graph and the known methods, on the test images."""
     gpu_seconds: Cost = Cost()
     gpu_hours: Annotated[str, Field(max_length=32)] = ""
     """The same in all, in hours, for lists of searches."""

@@ -20,6 +20,8 @@ from graphtrial.contract import (
     refuse,
 )
 
+_Model = Annotated[str, Field(max_length=200)]
+
 
 class AuxiliaryKind(StrEnum):
     """What an auxiliary node may be drawn as."""
@@ -44,12 +46,15 @@ class EdgeRule(Model):
     """Choices for some edges, by kind or by ends; the last rule that matches an edge wins."""
 
     kind: EdgeKind | None = None
-    source: Annotated[str | None, Field(alias="from")] = None
+    """Edges of this kind; or give ``from`` and ``to``."""
+    source: Annotated[str | None, Field(alias="from", max_length=40)] = None
     """A node's name or ``Label``."""
-    destination: Annotated[str | None, Field(alias="to")] = None
+    destination: Annotated[str | None, Field(alias="to", max_length=40)] = None
+    """A node's name."""
     losses: Annotated[tuple[LossType, ...], Field(max_length=16)] = ()
     """Drawn from; left out: KL on transfer edges. A label edge always has CrossEntropy."""
     gates: Annotated[tuple[GateType, ...], Field(min_length=1, max_length=8)]
+    """Drawn from."""
     temperature: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 1.0
     """Of the losses that have one."""
 
@@ -80,7 +85,9 @@ class Range(Model):
     """A closed interval to draw from, uniformly."""
 
     min: Annotated[float, Field(allow_inf_nan=False)]
+    """The lowest value."""
     max: Annotated[float, Field(allow_inf_nan=False)]
+    """The highest value."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -93,7 +100,9 @@ class SineParameters(Model):
     """Where f and phi of (3.8) are drawn from, per edge (spec 5.1)."""
 
     frequency: Range = Range(min=0, max=1)
+    """Periods per training, within 0 .. 1000."""
     phase: Range = Range(min=0, max=0.75 * 2 * math.pi)
+    """Radians, within 0 .. 2 pi."""
 
     @model_validator(mode="after")
     def _within(self) -> Self:
@@ -110,29 +119,38 @@ class ThresholdParameters(Model):
     """tau of (5.5) and (5.8)."""
 
     above: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """A source counts where its top probability exceeds this."""
 
 
 class GateParameters(Model):
     """Parameters of drawn gates and thresholded losses."""
 
     sine: SineParameters = SineParameters()
+    """Of Sine gates."""
     threshold: ThresholdParameters = ThresholdParameters()
+    """Of Threshold gates and ThresholdedPseudoLabel losses."""
 
 
 class Attention(Model):
     """Parameters of drawn attention losses."""
 
     crops: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(max_length=8)] = (3, 5, 7)
+    """Sides of the square crops around the source map's maximum, in cells."""
     resize: Resize = Resize.NONE
+    """For maps of unequal size."""
 
 
 class Space(Model):
     """The graphs that may be drawn: nodes ``"1"`` to ``"N"``, of which ``"1"`` is the target (spec 5.2)."""
 
     nodes: Annotated[int, Field(ge=1, le=7)]
-    target_models: Annotated[tuple[str, ...], Field(min_length=1, max_length=16)]
-    auxiliary_models: Annotated[tuple[str, ...], Field(max_length=16)] = ()
+    """How many networks a graph has."""
+    target_models: Annotated[tuple[_Model, ...], Field(min_length=1, max_length=16)]
+    """What node "1" is drawn from."""
+    auxiliary_models: Annotated[tuple[_Model, ...], Field(max_length=16)] = ()
+    """What the other nodes are drawn from; needed where there are any."""
     auxiliary_kinds: Annotated[tuple[AuxiliaryKind, ...], Field(min_length=1, max_length=2)] = (AuxiliaryKind.TRAINED,)
+    """What the other nodes may be."""
     isolated_nodes: IsolatedNodes = IsolatedNodes.PRETRAINED
     """A node with every incoming edge cut: a frozen pretrained teacher, a random network, or draw again."""
     edges: Annotated[tuple[EdgeRule, ...], Field(max_length=64)] = (
@@ -143,6 +161,7 @@ class Space(Model):
             gates=(GateType.THROUGH, GateType.CUTOFF, GateType.LINEAR, GateType.CORRECT),
         ),
     )
+    """Choices for each edge; the last rule that matches an edge wins, and an edge that none matches is absent."""
     gate_parameters: GateParameters = GateParameters()
     attention: Attention = Attention()
 

@@ -38,25 +38,38 @@ class ScheduleChoice(Model):
     """The learning rate over training; what is left out comes from the preset."""
 
     type: ScheduleType | None = None
+    """The shape."""
     milestones: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None, Field(max_length=16)] = None
     """MultiStep: fractions of the length."""
     factor: Annotated[float | None, Field(gt=0, le=1)] = None
+    """MultiStep: what the rate is multiplied by at each milestone."""
 
 
 class TrainingChoice(Model):
     """How networks are trained; what is left out comes from the preset."""
 
     preset: Preset = Preset.CIFAR
+    """The table that the rest is taken from."""
     length: Length | None = None
+    """Of every trial that is not stopped."""
     evaluate_every: Length | None = None
+    """Between two evaluations, in the unit of the length."""
     batch_size: Annotated[int | None, Field(ge=1, le=65536)] = None
+    """Images per update."""
     precision: Precision | None = None
+    """Of forward and backward passes."""
     learning_rate: Annotated[float | None, Field(gt=0, le=1000)] = None
+    """Of SGD, at the start."""
     momentum: Annotated[float | None, Field(ge=0, lt=1)] = None
+    """Of SGD."""
     nesterov: bool | None = None
+    """Whether the momentum is Nesterov's."""
     weight_decay: Annotated[float | None, Field(ge=0, le=1000)] = None
+    """Of SGD."""
     schedule: ScheduleChoice | None = None
+    """The learning rate over training."""
     augmentation: Augmentation | None = None
+    """What happens to a training image before a network sees it."""
 
 
 def resolve(choice: TrainingChoice) -> Training:

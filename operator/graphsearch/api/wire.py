@@ -14,16 +14,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from graphsearch.api.graphsearch import API_VERSION, GraphSearch
-from graphsearch.api.graphtrial import GraphTrial, GraphTrialObjectStatus, GraphTrialStatus
+from graphsearch.api.graphtrial import ATTEMPT_MESSAGE_LENGTH, GraphTrial, GraphTrialObjectStatus, GraphTrialStatus
 from graphsearch.api.manifest import ManifestError
 from graphsearch.api.search_status import GraphSearchStatus
 from graphtrial.contract import problems
 
 Object = dict[str, Any]
 _Read = TypeVar("_Read", bound=BaseModel)
-
-ATTEMPT_MESSAGE_LENGTH = 256
-"""A trial may have 32 attempts, and its object stays below 12 KiB."""
 
 
 def where(obj: Mapping[str, Any]) -> str:

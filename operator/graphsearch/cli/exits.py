@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """What the program's exit code says."""
+    """What the program's exit code says; none is one of a trainer's 10 to 13, beside which it stands in a pod."""
 
     OK = 0
     """Done as asked."""
@@ -24,6 +24,14 @@ class Exit(IntEnum):
     """The data set is missing, incomplete or corrupt."""
     NO_RESULT = 7
     """The search ended without a best graph."""
+    UNREACHABLE = 20
+    """The cluster does not answer, or no kubeconfig says where one is."""
+    NOT_FOUND = 21
+    """There is no such search or trial."""
+    FORBIDDEN = 22
+    """The cluster does not let this user do that."""
+    REFUSED = 23
+    """The API server refuses the change, or the search still runs."""
     INTERRUPTED = 130
     """Ctrl-C; everything is saved, the same command goes on."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from graphsearch.api import GraphTrial, Outcome
-from graphsearch.local import Folder, LocalWorld
+from graphsearch.search.ledger import Ledger
+from graphsearch.search.settled import Settled
 from graphsearch.search.status import SearchStatus, summarise
 from graphtrial.contract import Purpose
 
@@ -22,26 +24,57 @@ _EVERY_SECONDS = 0.5
 _SHOWN_TRIALS = 12
 
 
+_PIPED_COLUMNS = 200
+"""Of tables that no terminal limits: nothing in them is cut short."""
+
+
+def printer() -> Console:
+    """Prints tables as wide as the terminal, or as they need to be where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PIPED_COLUMNS)
+
+
+class Scene(Protocol):
+    """What is shown of a search, wherever it runs."""
+
+    @property
+    def settled(self) -> Settled:
+        """Its manifest."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its facts."""
+
+    @property
+    def reported(self) -> Mapping[int, int]:
+        """The last evaluation that each running trial is known to have reached."""
+
+
 @contextmanager
-def display(*, plain: bool, folder: Folder) -> Iterator[Callable[[LocalWorld], None]]:
-    """A function to call with the world after each look; it redraws or prints what is new."""
+def display(*, plain: bool, where: str) -> Iterator[Callable[[Scene], None]]:
+    """A function to call with the search after each look; it redraws or prints what is new.
+
+    Args:
+        plain: Lines even where a table could be redrawn.
+        where: Where the search lies.
+    """
     console = Console()
     if plain or not console.is_terminal or console.is_dumb_terminal:
         yield _Lines()
         return
     with Live(console=console, auto_refresh=False) as live:
-        yield _Table(live, folder)
+        yield _Table(live, where)
 
 
 class _Table:
     """Redraws a live table, not more often than the eye needs."""
 
-    def __init__(self, live: Live, folder: Folder) -> None:
-        self._live, self._folder = live, folder
+    def __init__(self, live: Live, where: str) -> None:
+        self._live, self._where = live, where
         self._drawn = 0.0
         self._began: tuple[float, float] | None = None
 
-    def __call__(self, world: LocalWorld) -> None:
+    def __call__(self, world: Scene) -> None:
         now = time.monotonic()
         if now - self._drawn < _EVERY_SECONDS and world.ledger.search.ended_at is None:
             return
@@ -52,7 +85,7 @@ class _Table:
             shown += [_running(world), self._progress(world, now)]
         self._live.update(Group(*shown), refresh=True)
 
-    def _progress(self, world: LocalWorld, now: float) -> RenderableType:
+    def _progress(self, world: Scene, now: float) -> RenderableType:
         done = share_done(world)
         if self._began is None:
             self._began = (now, done)
@@ -62,7 +95,7 @@ class _Table:
             f"about {_span((now - since) * (1 - done) / gained)} left" if gained > 0.01 else "time left: not known yet"
         )
         row = Table.grid(padding=(0, 1))
-        row.add_row(ProgressBar(total=1, completed=done, width=40), f"{done:4.0%}", left, str(self._folder.path))
+        row.add_row(ProgressBar(total=1, completed=done, width=40), f"{done:4.0%}", left, self._where)
         return row
 
 
@@ -73,7 +106,7 @@ class _Lines:
         self._ended: set[int] | None = None
         self._reason = ""
 
-    def __call__(self, world: LocalWorld) -> None:
+    def __call__(self, world: Scene) -> None:
         trials = world.ledger.trials
         if self._ended is None:
             self._ended = {index for index, trial in trials.items() if trial.is_ended}
@@ -94,7 +127,7 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _ended(trial: GraphTrial, world: LocalWorld) -> str:
+def _ended(trial: GraphTrial, world: Scene) -> str:
     status = trial.status
     score = "" if status.score is None else f", score {status.score:.4f}"
     evaluation = status.rungs[-1].evaluation if status.rungs else 0
@@ -118,7 +151,7 @@ def _purpose(trial: GraphTrial) -> str:
     return spec.purpose
 
 
-def share_done(world: LocalWorld) -> float:
+def share_done(world: Scene) -> float:
     """How much of what is to come has been done, from 0 to 1; a trial of the comparison counts as a whole training."""
     ledger, settled = world.ledger, world.settled
     whole = float(settled.evaluations)
@@ -132,12 +165,9 @@ def share_done(world: LocalWorld) -> float:
     if not settled.spec.space:
         repeats = comparison.repeats if comparison else 1
         later = repeats * (len(settled.spec.graphs) + len(comparison.baselines if comparison else ())) * whole
-    done = 0.0
-    for trial in ledger.trials.values():
-        if trial.spec.purpose is Purpose.SEARCH:
-            done += expected if trial.is_ended else 0.0
-        elif trial.status.outcome is Outcome.SUCCEEDED and trial.spec.purpose is not Purpose.PRETRAIN:
-            done += whole
+    done = expected * sum(ledger.outcomes[Purpose.SEARCH, outcome] for outcome in Outcome)
+    full = (Purpose.FINALIST, Purpose.COMPARE)
+    done += whole * sum(ledger.outcomes[purpose, Outcome.SUCCEEDED] for purpose in full)
     return 1.0 if ledger.search.ended_at is not None else min(0.99, done / max(searched + later, 1.0))
 
 
@@ -173,7 +203,7 @@ def status_table(status: SearchStatus) -> RenderableType:
     return Group(head, counters, rungs)
 
 
-def _running(world: LocalWorld) -> RenderableType:
+def _running(world: Scene) -> RenderableType:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for column in ("trial", "for", "evaluation", "score", "running"):
         table.add_column(column)

@@ -1,6 +1,6 @@
 """Arguments, and the way from an exception to an exit code.
 
-Decided against: a command-line framework. Five commands with a handful of options are what argparse is for.
+Decided against: a command-line framework. Commands with a handful of options each are what argparse is for.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from graphsearch.cli.arguments import RUNS, add_seeing, add_steering
 from graphsearch.cli.exits import CommandError, Exit
+from graphsearch.controller.settings import add_flags
 
-_RUNS = Path("graphsearch-runs")
+_OPERATOR_EXTRA = ("aiohttp", "kopf", "kubernetes")
+"""What only talking with a cluster needs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
     try:
-        return _call(_parser().parse_args(arguments))
+        return _call(parser().parse_args(arguments))
     except KeyboardInterrupt:
         return _fail(Exit.INTERRUPTED, "interrupted")
 
@@ -38,9 +41,11 @@ def _call(options: argparse.Namespace) -> int:
     except ManifestError as error:
         return _fail(Exit.USAGE, str(error))
     except ModuleNotFoundError as error:
-        if error.name in ("graphsearch", "graphtrial"):
+        name = (error.name or "").partition(".")[0]
+        if name in ("graphsearch", "graphtrial"):
             raise
-        return _fail(Exit.USAGE, f"{error.name} is not installed; install graphsearch[local]")
+        extra = "operator" if name in _OPERATOR_EXTRA else "local"
+        return _fail(Exit.USAGE, f"{name} is not installed; install graphsearch[{extra}]")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
@@ -54,20 +59,21 @@ def _fail(code: Exit, message: str) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="graphsearch",
+def parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    top = argparse.ArgumentParser(
+        prog="kubectl graphsearch" if Path(sys.argv[0]).name == "kubectl-graphsearch" else "graphsearch",
         description="Finds the best way for several neural networks to teach one another.",
         epilog="Exit codes: " + ", ".join(f"{code.value} {code.name.lower()}" for code in Exit),
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run a search on this machine, or go on with it")
     run.add_argument("manifest", type=Path, help="a GraphSearch in YAML")
-    run.add_argument("--output", type=Path, help=f"the search's folder (default: {_RUNS}/NAME)")
+    run.add_argument("--output", type=Path, help=f"the search's folder (default: {RUNS}/NAME)")
     run.add_argument("--parallel", type=_positive, help="trials at a time (default: parallelTrials, at most the cores)")
     run.add_argument("--plain", action="store_true", help="plain lines instead of a live table")
-    run.set_defaults(module="run", runs=_RUNS)
+    run.set_defaults(module="run", runs=RUNS)
 
     validate = commands.add_parser("validate", help="check a manifest")
     validate.add_argument("manifest", type=Path)
@@ -79,15 +85,21 @@ def _parser() -> argparse.ArgumentParser:
     preview.add_argument("--images", type=_positive, help="training images, where the catalogue does not know them")
     preview.set_defaults(module="preview")
 
-    status = commands.add_parser("status", help="how a search on this machine stands")
-    status.add_argument("folder", type=Path, help="its folder, or its name below " + str(_RUNS))
-    status.add_argument("-o", "--output", choices=("table", "json"), default="table")
-    status.set_defaults(module="status", runs=_RUNS)
+    add_seeing(commands)
+    add_steering(commands)
 
-    report = commands.add_parser("report", help="write the report of a search on this machine again")
-    report.add_argument("folder", type=Path, help="its folder, or its name below " + str(_RUNS))
-    report.set_defaults(module="report", runs=_RUNS)
-    return parser
+    crds = commands.add_parser("crds", help="the definitions of GraphSearch and GraphTrial for a cluster")
+    crds.add_argument("--output", type=Path, help="a folder for one file each (default: both are printed)")
+    crds.set_defaults(module="crds")
+
+    operator = commands.add_parser(
+        "operator",
+        help="run the searches of a cluster",
+        epilog="Each flag may stand in the environment as well: --prometheus-url as GRAPHSEARCH_PROMETHEUS_URL.",
+    )
+    add_flags(operator)
+    operator.set_defaults(module="operator")
+    return top
 
 
 def _positive(text: str) -> int:

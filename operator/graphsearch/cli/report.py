@@ -1,30 +1,85 @@
-"""``graphsearch report``: writes the report of a search on this machine, ended or not, from its folder."""
+"""``graphsearch report``: writes the report of a search on this machine again, or fetches it from a cluster's bucket.
+
+``graphsearch report build`` is what the last Job of a search on a cluster runs: it gets the facts in files and asks no
+API server.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from graphsearch.cli.exits import Exit
-from graphsearch.cli.folders import folder_errors, named
+from graphsearch.cli.cluster import on_cluster
+from graphsearch.cli.exits import CommandError, Exit
+from graphsearch.cli.folders import folder_errors, folder_meant
 from graphsearch.local import Folder
+from graphtrial.storage import Store, open_store
 
 
 def run(options: argparse.Namespace) -> Exit:
-    """Write the report and say where it lies."""
+    """Write or fetch the report and say where it lies."""
+    if options.facts or options.store:
+        return _build(options)
     with folder_errors():
-        print(f"report: {write_report(named(options.folder, options.runs))}")
+        folder = folder_meant(options.search, options)
+        page = str(write_report(folder)) if folder else str(_from_cluster(options))
+    print(json.dumps({"report": page}) if options.output == "json" else f"report: {page}")
     return Exit.OK
 
 
 def write_report(folder: Folder) -> Path:
     """Build the report from the facts and results in a folder; the page's path."""
-    from graphsearch.report import SearchRecord, build
+    from graphsearch.report import build, gather
 
     ledger = folder.ledger()
-    results = {index: found[-1] for index in ledger.trials if (found := folder.results(index))}
-    record = SearchRecord(
-        manifest=folder.manifest(), facts=ledger.search, trials=tuple(ledger.trials.values()), results=results
-    )
-    build(record, folder.store)
+    build(gather(folder.manifest(), ledger.search, ledger.trials.values(), folder.store), folder.store)
     return folder.path / "report" / "index.html"
+
+
+def _build(options: argparse.Namespace) -> Exit:
+    """The Report Job: facts from files, results from the store, the report into the store."""
+    from graphsearch.report import build, gather
+    from graphsearch.search.archive import PARTS, ArchiveError, unpack
+
+    if options.search != "build" or not options.facts or not options.store:
+        raise CommandError(Exit.USAGE, "--facts and --store belong together: graphsearch report build --facts --store")
+    with folder_errors():
+        store = open_store(
+            options.store, endpoint=options.endpoint, region=options.region, path_style=options.path_style
+        )
+        parts = [path.read_bytes() for path in sorted(options.facts.glob(PARTS))]
+        try:
+            manifest, facts, trials = unpack(parts)
+        except ArchiveError as error:
+            raise CommandError(Exit.USAGE, f"{options.facts}: {error}") from None
+        build(gather(manifest, facts, trials, store), store)
+        print(f"report: {store.url_of('report/index.html')}")
+    return Exit.OK
+
+
+def _from_cluster(options: argparse.Namespace) -> Path:
+    """Fetch the report, or build it here from the cluster's facts where it is not there or ``--build`` asks for it."""
+    from graphsearch.cli.search import open_root, read_search
+    from graphsearch.report import build, gather
+
+    search = on_cluster(options, lambda session: read_search(session, options.search))
+    folder = options.folder or Path(f"{search.name}-report")
+    store = open_root(search, options)
+    if not options.build and store.exists("report/index.html"):
+        return _fetch(store, folder)
+    with TemporaryDirectory() as scratch:
+        built = open_store(scratch)
+        build(gather(search.manifest, search.ledger.search, search.ledger.trials.values(), store), store, built)
+        return _fetch(built, folder)
+
+
+def _fetch(store: Store, folder: Path) -> Path:
+    """Copy ``report/`` of a store into a folder, the page last; the page's path."""
+    keys = sorted(store.list("report/"), key=lambda key: (key == "report/index.html", key))
+    for key in keys:
+        path = folder / key.removeprefix("report/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(store.read(key))
+    return folder.absolute() / "index.html"

@@ -51,7 +51,7 @@ def _search(folder: Folder, settled: Settled, local: Local, *, plain: bool) -> N
     try:
         with (
             ForkServer(folder.path / "server.log") as server,
-            display(plain=plain, folder=folder) as watch,
+            display(plain=plain, where=str(folder.path)) as watch,
         ):
             world = LocalWorld(folder, settled, folder.ledger(), server, machine=machine, local=local, watch=watch)
             with _Interruptible(world):

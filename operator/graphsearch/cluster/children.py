@@ -58,12 +58,8 @@ class Children:
         return True
 
     def pods(self, job: str) -> list[Object]:
-        """The pods of a Job that are there."""
-        return [pod for pod in self._pods.get(job, ()) if "gone" not in pod]
-
-    def last_words(self, job: str) -> list[Object]:
-        """The pods of a Job as they were when they went."""
-        return [pod for pod in self._pods.get(job, ()) if "gone" in pod]
+        """The pods of a Job, and with ``gone`` those that are not there any more, as they were last heard of."""
+        return self._pods.get(job, [])
 
     def forget(self, job: str) -> None:
         """An attempt is recorded as ended: what its pods have said is not needed any more."""
@@ -93,7 +89,7 @@ class Children:
         metadata = job["metadata"]
         await self._client.delete(JOBS, self._namespace, metadata["name"], uid=metadata["uid"])
         for pod in self.pods(metadata["name"]):
-            if "deletionTimestamp" not in pod["metadata"]:
+            if not pod.get("gone") and "deletionTimestamp" not in pod["metadata"]:
                 await self._client.delete(PODS, self._namespace, pod["metadata"]["name"], uid=pod["metadata"]["uid"])
         self._moved = True
 

@@ -23,8 +23,10 @@ def superfluous_jobs(jobs: Iterable[Object], open_jobs: Collection[str], now: fl
     closed = [
         job for job in jobs if job["metadata"]["name"] not in open_jobs and "deletionTimestamp" not in job["metadata"]
     ]
-    failed = sorted((job for job in closed if failed_at(job) is not None), key=failed_at, reverse=True)
-    kept = {job["metadata"]["name"] for job in failed[:_KEPT_JOBS] if now - (failed_at(job) or 0.0) < _KEPT_SECONDS}
+    failed = sorted(
+        ((at, job["metadata"]["name"]) for job in closed if (at := failed_at(job)) is not None), reverse=True
+    )
+    kept = {name for at, name in failed[:_KEPT_JOBS] if now - at < _KEPT_SECONDS}
     return [job for job in closed if job["metadata"]["name"] not in kept]
 
 

@@ -10,17 +10,15 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphsearch.api import (
     Attempt,
     ConditionStatus,
     GraphTrial,
     GraphTrialObjectStatus,
-    ManifestError,
     MetricsReason,
     SearchFacts,
-    write_manifest,
 )
 from graphsearch.api import names as n
 from graphsearch.api.wire import Object
@@ -171,41 +169,30 @@ class ClusterWorld:
         if job is not None and not is_owned(job["metadata"], self.recorded.metadata(index)["uid"]):
             job = None
         asked = key in self._asked or (job is not None and "deletionTimestamp" in job["metadata"])
-        if job is None and not pods:
-            self._gone(key, attempt, asked, self.children.last_words(name), now)
-            return
         seen = look(
             job,
-            pods or self.children.last_words(name),
+            pods,
             events=refusals.get(name, ()),
             asked=asked,
             now=now,
-            grace=self._seat.install.termination_grace_seconds,
             deadline=self.settled.spec.trainer.start_deadline_seconds,
             metrics_port=self._seat.install.metrics_port,
         )
+        if job is None and all(pod.get("gone") for pod in pods):
+            seen = self._gone(attempt, seen, asked, now)
         self._take(key, seen)
 
-    def _gone(self, key: Key, attempt: Attempt, asked: bool, last_words: list[Object], now: float) -> None:
+    def _gone(self, attempt: Attempt, seen: Seen, asked: bool, now: float) -> Seen:
         """Neither Job nor pod is there: how it ended is known from its last words, or from having been asked to."""
+        last = seen.observation
+        if isinstance(last, Ended) and (last.exit_code is not None or not asked):
+            return seen
         seconds = max(0.0, now - attempt.started_at) if attempt.started_at else 0.0
-        if last_words:
-            seen = look(
-                None,
-                last_words,
-                asked=asked,
-                now=now,
-                grace=0.0,
-                deadline=math.inf,
-                metrics_port=self._seat.install.metrics_port,
-            )
-            self._take(key, seen)
-            if isinstance(self._observed.get(key), Ended):
-                return
         if asked:
-            self._observed[key] = Ended(ExitCode.STOPPED, seconds)
-        elif attempt.identity:
-            self._observed[key] = Ended(None, seconds, "its Job and pod are gone")
+            return replace(seen, observation=Ended(ExitCode.STOPPED, seconds))
+        if attempt.identity:
+            return replace(seen, observation=Ended(None, seconds, "its Job and pod are gone"))
+        return Seen()
 
     def _take(self, key: Key, seen: Seen) -> None:
         self._seen[key] = seen
@@ -227,12 +214,13 @@ class ClusterWorld:
         }
 
     async def _read_scores(self, live: dict[Key, LivePod]) -> None:
-        reading = await self._seat.reader.read(self._namespace, self.ledger.search.uid, live)
+        uid, metrics = self.ledger.search.uid, self.settled.spec.metrics
+        reading = await self._seat.reader.read(self._namespace, uid, live, metrics=metrics)
         self.metrics = (reading.status, reading.reason, reading.message)
         now = self._seat.clock()
         for report in reading.reports:
             self._first_seen.setdefault((report.index, report.evaluation), now)
-            self._reached[report.index] = max(report.evaluation, self._reached.get(report.index, 0))
+        self._reached.update(reading.evaluations)
         self._reports += reading.reports
         for conflict in reading.conflicts:
             owner = self._object_of(conflict.index)

@@ -166,7 +166,7 @@ class Worlds:
         metadata = obj["metadata"]
         if not metadata.get("ownerReferences"):
             return self._seen_alone(event, obj)
-        key = next((owner["uid"] for owner in metadata["ownerReferences"] if owner.get("controller")), None)
+        key = next((str(owner["uid"]) for owner in metadata["ownerReferences"] if owner.get("controller")), "")
         entry = self._entries.get(key)
         if entry is None or not is_owned(metadata, key):
             return None
@@ -174,7 +174,7 @@ class Worlds:
             entry.missing.add(metadata["name"])
         else:
             entry.recorded.take(obj)
-        return str(key)
+        return key
 
     def _seen_alone(self, event: str | None, obj: Object) -> str | None:
         if self._controller_name:
@@ -205,7 +205,8 @@ class Worlds:
         if entry is None:
             return None
         if entry.is_deleted:
-            return await self._free(key, entry)
+            await self._free(key, entry)
+            return None
         try:
             if not await self._settle(entry):
                 return None
@@ -281,13 +282,13 @@ class Worlds:
         if entry.is_alone:
             return world.next_look
         await self._show(entry, world)
-        if self._is_outdated(entry, world):
+        if self._is_outdated(world):
             uid = entry.obj["metadata"]["uid"]
             await self._seat.client.delete(SEARCHES, entry.namespace, entry.name, uid=uid)
             return None
         return self._next(entry, world)
 
-    def _is_outdated(self, entry: Entry, world: ClusterWorld) -> bool:
+    def _is_outdated(self, world: ClusterWorld) -> bool:
         """Whether the search has ended ttlSecondsAfterFinished ago; what it has left in S3 stays."""
         ended_at, kept = world.ledger.search.ended_at, world.settled.spec.ttl_seconds_after_finished
         if ended_at is None or kept is None or world.ledger.open:

@@ -77,8 +77,12 @@ class Folder:
             owner = os.read(self._lock, 32).decode() or "unknown"
             os.close(self._lock)
             raise LockedError(f"{self.path}: another runner (process {owner.strip()}) works on it") from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            os.close(self._lock)
+            raise OSError(error.errno, error.strerror, str(self.path / "lock")) from None
         return self
 
     def __exit__(
@@ -205,8 +209,14 @@ class Folder:
             raise Missing(f"{self.path}: was deleted or moved while its search ran; move it back and run it again")
 
     def _read(self, key: str, kind: type[_T]) -> _T:
+        """Facts, unlike checkpoints, cannot be made again: deleting what cannot be read would be poor advice."""
+        path = self.path / key
+        lost = f"trial {path.parent.name}" if kind is GraphTrial else "the search"
+        advice = f"restore it from a copy or use another --output; deleting it would lose the record of {lost}"
         try:
             return kind.model_validate_json(self.store.read(key))
+        except Corrupt:
+            what = f"is corrupt: its bytes are not those that {path.name}.sha256 vouches for"
+            raise Corrupt(f"{path} {what}; {advice}") from None
         except ValidationError as error:
-            message = "; ".join(problems(error, key))
-            raise Corrupt(f"{self.path / key}: {message}") from None
+            raise Corrupt(f"{path}: {'; '.join(problems(error, key))}; {advice}") from None

@@ -6,6 +6,7 @@ loads its plotting library from a network.
 """
 
 from graphsearch.report.build import build
+from graphsearch.report.gathering import gather
 from graphsearch.report.record import SearchRecord
 
-__all__ = ["SearchRecord", "build"]
+__all__ = ["SearchRecord", "build", "gather"]

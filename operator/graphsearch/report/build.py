@@ -28,7 +28,7 @@ from graphsearch.report.search_sections import (
 from graphtrial.storage import Missing, Store
 
 
-def build(record: SearchRecord, store: Store) -> list[str]:
+def build(record: SearchRecord, store: Store, into: Store | None = None) -> list[str]:
     """Write the report of a search and copy the weights of the graph that was found.
 
     Files below ``report/``: ``index.html``, ``graph.svg``, ``curves.svg``, ``rungs.svg``, ``comparison.svg``,
@@ -37,6 +37,7 @@ def build(record: SearchRecord, store: Store) -> list[str]:
     Args:
         record: The facts.
         store: Of the search's folder; weights are read at ``trials/<index>/weights/<node>.safetensors``.
+        into: Where the report is written, if not there.
 
     Returns:
         The keys written, ``report/index.html`` last.
@@ -44,7 +45,8 @@ def build(record: SearchRecord, store: Store) -> list[str]:
     Raises:
         StorageError: As ``Store.write`` and, for weights that are there but corrupt, ``Store.read``.
     """
-    weights = _copy_weights(record, store)
+    into = into or store
+    weights = _copy_weights(record, store, into)
     drawn = {"curves": charts.curves(record), "rungs": charts.rungs(record), "comparison": charts.comparison(record)}
     shown = {name: spec for name, spec in drawn.items() if spec is not None}
     still = shown | ({"curves": spec} if (spec := charts.curves(record, still=True)) else {})
@@ -72,11 +74,11 @@ def build(record: SearchRecord, store: Store) -> list[str]:
     title = f"{record.manifest.metadata.name} · graph search"
     files["index.html"] = page(title, sections, specs, charts.library() if specs else Html(""))
     for name, content in files.items():
-        store.write(f"report/{name}", content.encode())
+        into.write(f"report/{name}", content.encode())
     return [*(f"report/{name}" for name in weights), *(f"report/{name}" for name in files)]
 
 
-def _copy_weights(record: SearchRecord, store: Store) -> list[str]:
+def _copy_weights(record: SearchRecord, store: Store, into: Store) -> list[str]:
     """Copy one network's weights after the other; a network whose trainer left none is passed over."""
     if record.found is None:
         return []
@@ -86,7 +88,7 @@ def _copy_weights(record: SearchRecord, store: Store) -> list[str]:
             data = store.read(f"trials/{record.found.trial.index}/weights/{node.name}.safetensors")
         except Missing:
             continue
-        store.write(f"report/weights/{node.name}.safetensors", data)
+        into.write(f"report/weights/{node.name}.safetensors", data)
         copied.append(f"weights/{node.name}.safetensors")
     return copied
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from graphsearch.api import GraphSearch, GraphTrial, Outcome, SearchFacts
 from graphsearch.search.comparison import Row, compare, found_name
 from graphsearch.search.ledger import Ledger
+from graphsearch.search.replay import doubt
 from graphsearch.search.settled import Settled, settle
 from graphtrial.contract import Graph, Purpose, TrialResult
 
@@ -22,8 +23,8 @@ class SearchRecord:
     manifest: GraphSearch
     facts: SearchFacts
     trials: tuple[GraphTrial, ...]
-    results: Mapping[int, TrialResult]
-    """By index; a trial without one is shown by its recorded rungs."""
+    results: Mapping[int, tuple[TrialResult, ...]]
+    """What each attempt has left, oldest first, by index; a trial without any is shown by its recorded rungs."""
 
     @cached_property
     def settled(self) -> Settled:
@@ -47,6 +48,11 @@ class SearchRecord:
         for trial in self.trials:
             ledger.put(trial)
         return ledger
+
+    @property
+    def doubt(self) -> str:
+        """Why the records do not add up, in one line; empty where they do, and while they may still be written."""
+        return doubt(self.settled, self.ledger) if self.facts.ended_at is not None else ""
 
     @property
     def last_moment(self) -> float:
@@ -110,9 +116,15 @@ def ranked(record: SearchRecord) -> list[GraphTrial]:
     return [trial for _, trial in sorted(done, key=lambda pair: (-pair[0], pair[1].index))]
 
 
+def last_result(record: SearchRecord, trial: GraphTrial) -> TrialResult | None:
+    """What the latest attempt that left anything has left; it holds the curves of those it resumed from."""
+    found = record.results.get(trial.index, ())
+    return found[-1] if found else None
+
+
 def curve(record: SearchRecord, trial: GraphTrial) -> list[tuple[int, float]]:
     """(evaluation, score) of a trial, as far as known; scores that are not finite are left out."""
-    result = record.results.get(trial.index)
+    result = last_result(record, trial)
     points = {rung.evaluation: rung.score for rung in trial.status.rungs}
     if result is not None:
         points |= {evaluation.number: evaluation.score for evaluation in result.evaluations}
@@ -121,7 +133,7 @@ def curve(record: SearchRecord, trial: GraphTrial) -> list[tuple[int, float]]:
 
 def evaluations_reached(record: SearchRecord, trial: GraphTrial) -> int:
     """The number of the last evaluation that a trial is known to have reached."""
-    result = record.results.get(trial.index)
+    result = last_result(record, trial)
     rungs = [rung.evaluation for rung in trial.status.rungs]
     return max([0, *rungs, *([e.number for e in result.evaluations] if result else [])])
 

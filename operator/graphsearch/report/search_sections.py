@@ -11,7 +11,7 @@ from graphsearch.api import Outcome, write_manifest
 from graphsearch.report.markup import Html, element, fold, paragraph, picture, section, table
 from graphsearch.report.record import SearchRecord, evaluations_reached, failures
 from graphsearch.report.tables import best_trials, costs, length_unit, rung_rows, trained_length
-from graphsearch.report.wording import counted, duration_text, graph_text, score_text
+from graphsearch.report.wording import counted, duration_text, graph_text, length_text, score_text
 from graphtrial.contract import Purpose
 
 _SHOWN_TRIALS = 10
@@ -100,7 +100,8 @@ def outcomes_section(record: SearchRecord) -> Html:
         if any(of is purpose for of, _ in counts)
     ]
     head = ("Trials", *(outcome.value if outcome else "Not ended" for outcome in outcomes))
-    parts = [table("Trials by purpose and outcome", head, cells, numbers=range(1, len(head)))]
+    parts = [paragraph(f"In doubt: {record.doubt}.", "notice")] if record.doubt else []
+    parts += [table("Trials by purpose and outcome", head, cells, numbers=range(1, len(head)))]
     failed = list(failures(record))
     if failed:
         rows = [(trial.name, trial.status.message or "–") for trial in failed[:_SHOWN_FAILURES]]
@@ -119,14 +120,15 @@ def cost_section(record: SearchRecord) -> Html:
         (
             _PURPOSES[purpose],
             *(duration_text(value) for value in (s.useful + s.running, s.stopped, s.lost)),
-            *(f"{value:,}" for value in (n.useful, n.stopped, n.lost)),
+            *(length_text(value) for value in (n.useful, n.stopped, n.lost)),
         )
         for purpose, (s, n) in found.items()
     ]
     told = (
         "Useful: trials that reached their end or still run. Stopped: trials that a rung or a cancellation stopped. "
-        "Lost: trials that failed or diverged, and the time of attempts that crashed or vanished (a later attempt may "
-        "have gone on from an earlier checkpoint)."
+        "Lost: trials that failed or diverged, the time of attempts that crashed or vanished (a later one may have "
+        f"gone on from their checkpoint), and {unit} that had to be repeated. What a killed attempt trained after its "
+        f"last report is not known: it is in the lost time and not in the lost {unit}."
     )
     listing = table(f"Device time and trained {unit}", head, cells, numbers=range(1, 7))
     return section("cost", "Cost", *_saving(record), listing, paragraph(told, "small"))
@@ -140,7 +142,7 @@ def _saving(record: SearchRecord) -> list[Html]:
     spent, unit = sum((found[1].useful, found[1].stopped, found[1].lost)), length_unit(record)
     told = (
         f"Training every drawn graph to its end would have taken {whole:,} {unit}; "
-        f"with the rungs it took {spent:,} ({100 * spent / whole:.0f} %)."
+        f"with the rungs it took {length_text(spent)} ({100 * spent / whole:.0f} %)."
     )
     return [paragraph(told)]
 

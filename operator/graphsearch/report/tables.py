@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import defaultdict
 from dataclasses import dataclass
 
-from graphsearch.api import GraphTrial, Outcome
-from graphsearch.report.record import SearchRecord, curve, evaluations_reached, ranked
-from graphsearch.search.status import Cost, RungStatus, cost, fate, summarise
+from graphsearch.api import AttemptEnd, Cost, GraphTrial, Outcome, RungStatus
+from graphsearch.report.record import SearchRecord, curve, evaluations_reached, last_result, ranked
+from graphsearch.search.status import cost, summarise
+from graphsearch.search.tally import fate
 from graphtrial.contract import Purpose
 
 
@@ -19,11 +21,11 @@ def rung_rows(record: SearchRecord) -> list[RungStatus]:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """What trials trained, in ``length_unit``, by what became of them."""
+    """What trials trained, in ``length_unit``, by what became of them; also parts of an epoch."""
 
-    useful: int
-    stopped: int
-    lost: int
+    useful: float
+    stopped: float
+    lost: float
 
 
 def costs(record: SearchRecord) -> dict[Purpose, tuple[Cost, Length]]:
@@ -31,9 +33,11 @@ def costs(record: SearchRecord) -> dict[Purpose, tuple[Cost, Length]]:
     found: dict[Purpose, tuple[Cost, Length]] = {}
     for purpose in Purpose:
         if trials := record.of(purpose):
-            lengths = dict.fromkeys(("useful", "stopped", "lost"), 0)
+            lengths = dict.fromkeys(("useful", "stopped", "lost"), 0.0)
             for trial in trials:
-                lengths[fate(trial)] += trained_length(record, evaluations_reached(record, trial))
+                unsaved = _unsaved_length(record, trial)
+                lengths["lost"] += _repeated_length(record, trial) + unsaved
+                lengths[fate(trial)] += trained_length(record, evaluations_reached(record, trial)) - unsaved
             found[purpose] = (cost(trials, record.last_moment), Length(**lengths))
     return found
 
@@ -49,6 +53,42 @@ def trained_length(record: SearchRecord, evaluations: int) -> int:
     if training.length.epochs is not None:
         return min(evaluations * (training.evaluate_every.epochs or 1), training.length.epochs)
     return min(evaluations * (training.evaluate_every.steps or 1), training.length.steps or 0)
+
+
+def _repeated_length(record: SearchRecord, trial: GraphTrial) -> float:
+    """What attempts of a trial had done and later ones did again, in ``length_unit``.
+
+    An attempt is known by the last report that it left, and a trainer reports right after it has saved: at its rungs
+    and at its end. What a killed attempt did after its last report cannot be known and is not in here; only its
+    seconds tell. So this is work whose checkpoint could not be written, or not be read by the next attempt.
+    """
+    results = record.results.get(trial.index, ())
+    steps = sum(max(0, before.steps - after.resumed_at) for before, after in itertools.pairwise(results))
+    return _in_unit(record, trial, steps)
+
+
+def _unsaved_length(record: SearchRecord, trial: GraphTrial) -> float:
+    """What the last attempt of a trial that was given up did before it crashed; no attempt followed that built on it.
+
+    A trial that failed is lost as a whole and has none of its own.
+    """
+    attempt, last = trial.attempt, last_result(record, trial)
+    if trial.status.outcome is not Outcome.CANCELLED or attempt is None or last is None:
+        return 0.0
+    if attempt.end is not AttemptEnd.CRASHED or last.attempt != attempt.number:
+        return 0.0
+    evaluated = last.evaluations[-1].step if last.evaluations else 0
+    return _in_unit(record, trial, max(0, evaluated - last.resumed_at))
+
+
+def _in_unit(record: SearchRecord, trial: GraphTrial, steps: int) -> float:
+    """Steps of a trial in ``length_unit``; 0 epochs where it was never evaluated, as no step is known to be in one."""
+    if record.settled.training.length.epochs is None:
+        return steps
+    evaluations = [found for result in record.results.get(trial.index, ()) for found in result.evaluations]
+    if not evaluations:
+        return 0.0
+    return steps * trained_length(record, evaluations[-1].number) / evaluations[-1].step
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,11 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def length_text(length: float) -> str:
+    """A trained length: whole where it is, else with one decimal."""
+    return f"{length:,.1f}".removesuffix(".0")
+
+
 def mean_text(metric: Metric, mean: float | None, std: float | None) -> str:
     """``78.3 ± 0.4 %``; without a deviation as ``score_text``."""
     if mean is None or std is None or not math.isfinite(mean):

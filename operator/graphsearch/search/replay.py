@@ -1,17 +1,36 @@
 """The recorded facts judged again in their recorded order: they must give the recorded decisions (design 5).
 
-Whoever doubts a search can prove it by its facts alone. It must not know how they were gathered.
+Whoever doubts a search can prove it by its facts alone. It must not know how they were gathered, and it is for facts
+that nobody is writing: one read before a rung was recorded and another read after do not agree.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from graphsearch.api import AshaMode, Decision, GraphTrial, Rung
-from graphsearch.search.ledger import LEFT_THE_POPULATION
+from graphsearch.search.ledger import LEFT_THE_POPULATION, Ledger
 from graphsearch.search.rungs import RungTable
 from graphsearch.search.settled import Settled
+
+_SHOWN_INDEXES = 5
+
+
+def doubt(settled: Settled, ledger: Ledger) -> str:
+    """Why the records of a search do not add up, in one line; empty where they do. O(trials).
+
+    Trials are numbered without holes and decisions follow from what was recorded before them, so a record that was
+    deleted or changed shows.
+    """
+    told: list[str] = []
+    if missing := [index for index in range(max(ledger.trials, default=0)) if index not in ledger.trials]:
+        shown = ", ".join(map(str, missing[:_SHOWN_INDEXES]))
+        more = f" and {len(missing) - _SHOWN_INDEXES:,} more" if len(missing) > _SHOWN_INDEXES else ""
+        told.append(f"trials without a record: {shown}{more}")
+    if wrong := contradictions(settled, ledger.trials.values()):
+        told.append(f"decisions that the records do not explain: {len(wrong):,}, first {wrong[0]}")
+    return "; ".join(told)
 
 
 def contradictions(settled: Settled, trials: Iterable[GraphTrial]) -> list[str]:
@@ -20,21 +39,27 @@ def contradictions(settled: Settled, trials: Iterable[GraphTrial]) -> list[str]:
     Rungs are judged in the order (time, evaluation, index); a trial that failed or diverged leaves the population
     when it ends.
     """
-    tables: defaultdict[int, RungTable] = defaultdict(RungTable)
     found: list[str] = []
+    for trial, rung, table in replayed(trials):
+        if rung.decision is Decision.NONE or rung.evaluation == settled.evaluations:
+            continue
+        recorded, expected = (rung.rank, rung.of, rung.decision), _judged(settled, table, rung)
+        if recorded != expected:
+            told = f"recorded {_shown(*recorded)}; the facts before it give {_shown(*expected)}"
+            found.append(f"{trial.name} at evaluation {rung.evaluation}: {told}")
+    return found
+
+
+def replayed(trials: Iterable[GraphTrial]) -> Iterator[tuple[GraphTrial, Rung, RungTable]]:
+    """Every recorded rung, in its order, with the scores that were recorded at it before; the table is then filled."""
+    tables: defaultdict[int, RungTable] = defaultdict(RungTable)
     for _, evaluation, index, trial, rung in sorted(_events(trials), key=lambda event: event[:3]):
         if rung is None:
             for left in trial.status.rungs:
                 tables[left.evaluation].remove(left.score, index)
             continue
-        if rung.decision is Decision.NONE or evaluation == settled.evaluations:
-            continue
-        recorded, expected = (rung.rank, rung.of, rung.decision), _judged(settled, tables[evaluation], rung)
-        if recorded != expected:
-            told = f"recorded {_shown(*recorded)}; the facts before it give {_shown(*expected)}"
-            found.append(f"{trial.name} at evaluation {evaluation}: {told}")
+        yield trial, rung, tables[evaluation]
         tables[evaluation].add(rung.score, index)
-    return found
 
 
 def _events(trials: Iterable[GraphTrial]) -> Iterable[tuple[float, int, int, GraphTrial, Rung | None]]:

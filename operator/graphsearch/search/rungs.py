@@ -72,7 +72,7 @@ class RungTable:
         ahead = len(self._entries) - bisect_right(self._entries, (score, -index))
         return ahead < len(self._entries) // eta
 
-    def cut(self, eta: int) -> float | None:
-        """The lowest score that would go on now; None where any would."""
-        kept = max(1, len(self._entries) // eta)
-        return self._entries[-kept][0] if self._entries else None
+    def cut(self, eta: int, *, newcomers: int = 0) -> float | None:
+        """The lowest score that would go on now, or with so many scores more; None where any would."""
+        kept = max(1, (len(self._entries) + newcomers) // eta)
+        return self._entries[-kept][0] if kept <= len(self._entries) else None

@@ -29,6 +29,8 @@ class SearchStatus(Model):
     rungs: tuple[RungStatus, ...] = ()
     best: BestStatus | None = None
     seconds: Cost = Cost()
+    doubt: str = ""
+    """As ``search.replay.doubt`` says, where it was asked."""
 
 
 def summarise(settled: Settled, ledger: Ledger, now: float) -> SearchStatus:

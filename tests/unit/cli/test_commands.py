@@ -12,7 +12,6 @@ import pytest
 from graphsearch.cli.exits import Exit
 from graphsearch.cli.live import display
 from graphsearch.cli.main import main
-from graphsearch.local import Folder
 
 _MANIFEST = """
 apiVersion: graphsearch.io/v1alpha1
@@ -128,6 +127,29 @@ def test_status_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_
     assert "graphs 0/40" in out
 
 
+def test_status_names_a_record_that_was_deleted(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_path: Path):
+    """In one line of the table and one field of the JSON; while a runner writes, nothing is said."""
+    from tests.searches import HandPlayed
+
+    from graphsearch.api import read_manifest
+    from graphsearch.local import Folder, Local
+    from graphsearch.search.settled import settle
+    from graphtrial.contract import Device
+
+    world = HandPlayed(settle(read_manifest(manifest))).look()
+    with Folder(tmp_path / "run") as folder:
+        folder.open_search(read_manifest(manifest), Local(threads=1, device=Device.CPU))
+        for trial in world.ledger.trials.values():
+            folder.write_trial(trial)
+        folder.store.delete("trials/2/trial.json")
+        _, out, _ = _run(capsys, "status", tmp_path / "run")
+        assert "in doubt" not in out
+    _, out, _ = _run(capsys, "status", tmp_path / "run")
+    assert out.splitlines()[-1] == "in doubt: trials without a record: 2"
+    _, out, _ = _run(capsys, "status", tmp_path / "run", "-o", "json")
+    assert json.loads(out)["doubt"] == "trials without a record: 2"
+
+
 def test_two_runners_on_one_folder(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_path: Path):
     """The second one ends with one message before it starts anything."""
     from graphsearch.local import Folder
@@ -175,5 +197,5 @@ def test_a_terminal_that_cannot_redraw_gets_lines(monkeypatch: pytest.MonkeyPatc
     """On TERM=dumb a live table would show nothing until the end."""
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with display(plain=False, folder=Folder(tmp_path)) as watch:
+    with display(plain=False, where=str(tmp_path)) as watch:
         assert type(watch).__name__ == "_Lines"

@@ -119,14 +119,18 @@ def test_a_folder_without_a_search_says_so(tmp_path: Path):
 
 
 def test_an_altered_fact_is_named_and_not_believed(tmp_path: Path):
-    """A truncated trial.json is an error that names the file."""
+    """A truncated trial.json is an error that names the file and advises against deleting what cannot be made again."""
     with Folder(tmp_path) as folder:
         folder.open_search(_manifest(), _LOCAL)
         folder.write_trial(_trial(0))
         path = tmp_path / "trials" / "0" / "trial.json"
         path.write_bytes(path.read_bytes()[:-9])
-        with pytest.raises(Corrupt, match=r"trial\.json"):
+        with pytest.raises(Corrupt) as caught:
             folder.ledger()
+    assert str(caught.value) == (
+        f"{path} is corrupt: its bytes are not those that trial.json.sha256 vouches for; restore it from a copy or use "
+        "another --output; deleting it would lose the record of trial 0"
+    )
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"threads": "x"}', b"\xff"])
@@ -135,7 +139,7 @@ def test_a_file_that_is_whole_and_means_nothing_is_named(tmp_path: Path, content
     folder = Folder(tmp_path / "run")
     folder.open_search(_manifest(), _LOCAL)
     folder.store.write("local.json", content)
-    with pytest.raises(Corrupt, match=r"local\.json"):
+    with pytest.raises(Corrupt, match=r"local\.json: .*; restore it from a copy .* lose the record of the search"):
         folder.open_search(_manifest(), _LOCAL)
 
 

@@ -49,7 +49,7 @@ def play(text: str = MANIFEST, curve: Curve = score, **faults: Any) -> SearchRec
     settled = settle(manifest)
     ledger = Simulation(settled, curve, **faults).run()
     trials = tuple(_with_nodes(trial) for trial in ledger.trials.values())
-    results = {trial.index: _result(trial, curve) for trial in trials if trial.status.rungs}
+    results = {trial.index: (_result(trial, curve),) for trial in trials if trial.status.rungs}
     return SearchRecord(manifest, ledger.search, trials, results)
 
 

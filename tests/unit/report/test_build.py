@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from graphsearch.api import GraphTrial
 from graphsearch.report import SearchRecord, build
-from graphtrial.contract import ExitCode, Purpose
+from graphtrial.contract import ExitCode, Purpose, TrialResult
 from graphtrial.storage import Store, open_store
 
 Played = Callable[..., SearchRecord]
@@ -237,6 +238,31 @@ def test_what_failed_is_told_and_escaped(whole: SearchRecord, tmp_path: Path) ->
     assert "img" not in page.tags
     assert page.tags.count("script") == 5
     assert page.text.count(nasty) == 2
+
+
+def test_records_that_do_not_add_up_are_told(whole: SearchRecord, tmp_path: Path) -> None:
+    """A page without a trial that there was says so in one line; a whole one says nothing."""
+    page, _, _ = written(whole, tmp_path / "whole")
+    assert "In doubt" not in page.text
+    page, _, _ = written(replace(whole, trials=(*whole.trials[:3], *whole.trials[4:])), tmp_path / "less")
+    assert f"In doubt: trials without a record: {whole.trials[3].index};" in page.text
+
+
+def test_a_search_that_still_runs_is_not_in_doubt(whole: SearchRecord) -> None:
+    """Its facts were read while they were written, one after the other."""
+    facts = whole.facts.model_copy(update={"ended_at": None, "reason": None, "winner": None})
+    assert replace(whole, facts=facts, trials=whole.trials[1:]).doubt == ""
+
+
+def test_repeated_epochs_are_shown_as_lost(whole: SearchRecord, tmp_path: Path) -> None:
+    """In the row of their purpose, with the epochs of its trials besides."""
+    index = whole.of(Purpose.FINALIST)[0].index
+    last = whole.results[index][-1]
+    again = (TrialResult(attempt=1, steps=250), last.model_copy(update={"attempt": 2}))
+    page, _, _ = written(replace(whole, results={**whole.results, index: again}), tmp_path)
+    cost = page.text[page.text.index("Device time and trained epochs") :]
+    trained = 16 * len(whole.of(Purpose.FINALIST))
+    assert f"{trained}02.5" in cost
 
 
 def test_the_manifest_is_escaped(played: Played, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from graphsearch.report.markup import Html, element
-from graphsearch.report.wording import duration_text, mean_text, score_text, size_text, space_text
+from graphsearch.report.wording import duration_text, length_text, mean_text, score_text, size_text, space_text
 from graphtrial.contract import Metric
 
 
@@ -35,6 +35,12 @@ def test_one_run_has_no_deviation() -> None:
 def test_times_are_given_in_two_units(seconds: float, text: str) -> None:
     """Nobody counts the seconds of a day."""
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(("length", "text"), [(0.0, "0"), (1234.0, "1,234"), (2.46, "2.5")])
+def test_a_length_has_decimals_only_where_it_needs_them(length: float, text: str) -> None:
+    """Epochs that were trained in part."""
+    assert length_text(length) == text
 
 
 @pytest.mark.parametrize(("number", "text"), [(950, "950"), (470_292, "470 k"), (1_735_000, "1.74 M"), (5e9, "5 G")])

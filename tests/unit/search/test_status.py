@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.searches import HandPlayed, a_search
 
-from graphsearch.api import Decision, Reason
-from graphsearch.search.replay import contradictions
+from graphsearch.api import Decision, Reason, SearchFacts
+from graphsearch.search.ledger import Ledger
+from graphsearch.search.replay import contradictions, doubt
 from graphsearch.search.status import summarise
 
 
@@ -66,3 +67,25 @@ def test_a_decision_that_the_facts_do_not_explain_is_told():
     assert contradictions(world.settled, [world.ledger.trials[0], forged]) == [
         "s-t1 at evaluation 1: recorded rank 2 of 2, Continue; the facts before it give rank 2 of 2, Stop"
     ]
+
+
+def test_a_record_that_was_deleted_leaves_a_hole_and_a_decision_unexplained():
+    """The second trial was stopped because of the first; without it, both show in one line."""
+    world = HandPlayed(a_search().trials(2).parallel(2).settled()).look().look((0, 1, 0.9)).look((1, 1, 0.1))
+    assert doubt(world.settled, world.ledger) == ""
+    rest = Ledger(world.ledger.search)
+    rest.put(world.ledger.trials[1])
+    assert doubt(world.settled, rest) == (
+        "trials without a record: 0; decisions that the records do not explain: 1, first s-t1 at evaluation 1: "
+        "recorded rank 2 of 2, Stop; the facts before it give rank 1 of 1, Continue"
+    )
+
+
+def test_many_holes_are_counted_and_not_listed():
+    """The first five by number. Whether there was a trial after the last one nobody can tell."""
+    world = HandPlayed(a_search().trials(1).settled()).look()
+    first = world.ledger.trials[0]
+    ledger = Ledger(SearchFacts(uid="u", started_at=0.0, next_index=1300))
+    for index in (0, 1200):
+        ledger.put(first.model_copy(update={"spec": first.spec.model_copy(update={"index": index})}))
+    assert doubt(world.settled, ledger) == "trials without a record: 1, 2, 3, 4, 5 and 1,194 more"

@@ -258,3 +258,11 @@ def test_a_corrupt_pointer_is_neither_read_nor_moved(store, tmp_path):
     store.delete("latest.json")
     store.write_pointer("latest.json", b"2", None)
     assert store.read("latest.json") == b"2"
+
+
+def test_sizes_are_those_of_the_objects_alone(store):
+    """By key and sorted; what vouches for an object takes room as well, but is no object."""
+    for key, length in (("b/2", 3), ("b/1", 0), ("a", 7)):
+        store.write(key, b"x" * length)
+    assert store.sizes("") == {"a": 7, "b/1": 0, "b/2": 3}
+    assert list(store.sizes("b/")) == ["b/1", "b/2"]

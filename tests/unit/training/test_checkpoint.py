@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from graphtrial.contract import Evaluation, RungScore, TrialResult
 from graphtrial.storage import Corrupt, open_store
@@ -17,17 +19,25 @@ from graphtrial.training.checkpoint import (
     SupersededError,
     TrialFolder,
     decode,
+    disposable,
     encode,
 )
 
 MACHINE = Machine(torch="2", threads=1, processor="a processor")
 
 
-def snapshot(step):
-    """One with other tensors for every step."""
+def snapshot(step, rungs=()):
+    """One with other tensors for every step, evaluated at each of the rungs' steps up to it."""
     generator = torch.Generator().manual_seed(step)
-    evaluation = Evaluation(number=1, step=step, score=float("nan"), nodes={"1": 0.5}, losses={"1": 1.5}, seconds=2.0)
-    progress = Progress(subject="digest", machine=MACHINE, step=step, evaluations=(evaluation,), seconds=3.0)
+    evaluations = tuple(
+        Evaluation(number=at, step=at, score=float("nan"), nodes={"1": 0.5}, losses={"1": 1.5}, seconds=2.0)
+        for at in (rungs or (step,))
+        if at <= step
+    )
+    reported = tuple(RungScore(rung=rung, score=0.5) for rung in rungs if rung <= step)
+    progress = Progress(
+        subject="digest", machine=MACHINE, step=step, evaluations=evaluations, rungs=reported, seconds=3.0
+    )
     weights = {"1": {"weight": torch.randn(3, 2, generator=generator), "count": torch.tensor(step)}}
     momentum = [torch.randn(2, 3, 4, 4, generator=generator).to(memory_format=torch.channels_last)]
     return Snapshot(progress, weights, momentum, torch.tensor([1.25], dtype=torch.float64))
@@ -36,6 +46,11 @@ def snapshot(step):
 def checkpoints(folder):
     """Names of those that are there."""
     return sorted(path.name for path in folder.glob("*.pt"))
+
+
+def steps(folder):
+    """The steps of those that are there."""
+    return sorted(int(name.removesuffix(".pt").rpartition("-")[2]) for name in checkpoints(folder))
 
 
 @pytest.fixture
@@ -166,6 +181,88 @@ def test_the_pointer_never_moves_back_to_a_lower_attempt(store, tmp_path):
     with pytest.raises(SupersededError, match="belongs to attempt 2: attempt 1 ends here"):
         lost.save(snapshot(9))
     assert json.loads((tmp_path / POINTER).read_text())["step"] == 6
+
+
+def test_a_superseded_attempt_leaves_no_checkpoint_behind(store, tmp_path):
+    """Its successor would not know of it."""
+    lost, next_one = TrialFolder(store, 1), TrialFolder(store, 2)
+    next_one.save(snapshot(6))
+    with pytest.raises(SupersededError):
+        lost.save(snapshot(9))
+    assert steps(tmp_path) == [6]
+
+
+@pytest.mark.parametrize(
+    ("stored", "rungs", "stay"),
+    [
+        ([], [], []),
+        ([3], [], [3]),
+        ([3, 6, 9], [], [6, 9]),
+        ([3, 6, 9], [3], [3, 6, 9]),
+        ([3, 6, 9, 12], [3, 12], [3, 9, 12]),
+        ([3, 6, 9, 12, 15], [3, 6], [3, 6, 12, 15]),
+        ([12, 9], [12], [9, 12]),
+        ([12, 6, 9, 12], [], [9, 12]),
+    ],
+    ids=["none", "one", "latest two", "rung", "latest is a rung", "two rungs", "unreadable rung", "out of order"],
+)
+def test_the_table_of_checkpoints_that_stay_while_a_trial_trains(stored, rungs, stay):
+    """B20: the latest, the one before and the reported rungs; the rest is deleted."""
+    keys = [f"1-{place}-{step}.pt" for place, step in enumerate(stored)]
+    gone = disposable(keys, frozenset(rungs))
+    assert sorted(int(key.removesuffix(".pt").rpartition("-")[2]) for key in keys if key not in gone) == stay
+
+
+@given(stored=st.lists(st.integers(0, 12), max_size=12), rungs=st.frozensets(st.integers(0, 12)))
+def test_a_checkpoint_that_may_be_needed_is_never_disposable(stored, rungs):
+    """B20: the latest two always stay, each rung keeps exactly one that is there, and what is left is settled."""
+    keys = [f"1-{place}-{step}.pt" for place, step in enumerate(stored)]
+    gone = disposable(keys, rungs)
+    kept = [key for key in keys if key not in gone]
+    assert kept[-2:] == keys[-2:]
+    assert {step for step in stored if step in rungs} == {
+        step for step in rungs if any(key.endswith(f"-{step}.pt") for key in kept)
+    }
+    assert len(kept) <= 2 + len(rungs)
+    assert disposable(kept, rungs) == []
+
+
+def test_rungs_stay_across_attempts_until_the_end(store, tmp_path):
+    """B20: stopped, the trial leaves what it was resumed or judged by; ended, its last checkpoint alone."""
+    rungs = (2, 4, 8)
+    first = TrialFolder(store, 1)
+    for step in (1, 2, 3, 4, 5):
+        first.save(snapshot(step, rungs))
+    assert steps(tmp_path) == [2, 4, 5]
+    second = TrialFolder(store, 2)
+    second.latest()
+    for step in (6, 7, 8, 9, 10):
+        second.save(snapshot(step, rungs))
+    assert steps(tmp_path) == [2, 4, 8, 9, 10]
+    second.tidy()
+    latest = TrialFolder(store, 3).latest()
+    assert latest is not None
+    assert (steps(tmp_path), latest.progress.step) == ([10], 10)
+
+
+def test_tidying_up_takes_orphans_and_leaves_later_attempts_alone(store, tmp_path):
+    """An attempt that was thought lost may end beside its successor, and cannot take its checkpoint away."""
+    first = TrialFolder(store, 1)
+    first.save(snapshot(9))
+    store.write("1-orphan-7.pt", encode(snapshot(7)))
+    store.write("2-successor-8.pt", encode(snapshot(8)))
+    first.tidy()
+    assert steps(tmp_path) == [8, 9]
+
+
+def test_copies_do_not_follow_the_training(store):
+    """What is stored in the background is the state at its step, whatever happens to the tensors meanwhile."""
+    live, expected = snapshot(7), snapshot(7)
+    copied = live.copied()
+    for tensor in (*live.networks["1"].values(), *live.momentum, live.loss_sums):
+        tensor.zero_()
+    assert encode(copied) == encode(expected)
+    assert copied.momentum[0].stride() == expected.momentum[0].stride()
 
 
 def test_rungs_are_gathered_from_the_reports_of_all_attempts(store, tmp_path, caplog):

@@ -11,7 +11,8 @@ from tests.trials import label_edge, single_node, trial_spec
 from graphtrial.contract import ExitCode, TrialSpec
 from graphtrial.storage import open_store
 from graphtrial.training import attempt as attempt_module
-from graphtrial.training.checkpoint import TrialFolder
+from graphtrial.training.checkpoint import TrialFolder, decode
+from graphtrial.training.outbox import Outbox
 from graphtrial.training.state import State, result
 
 UPDATES = 12
@@ -36,8 +37,8 @@ def trained(folder, *, state=None, stop_after_updates=None, trial_folder=TrialFo
     def stop_requested():
         return stop_after_updates is not None and state.step >= stop_after_updates
 
-    made = trial_folder(open_store(folder.as_uri()), spec.attempt)
-    return attempt_module.attempt(spec, state, made, stop_requested), state
+    outbox = Outbox(trial_folder(open_store(folder.as_uri()), spec.attempt))
+    return attempt_module.attempt(spec, state, outbox, stop_requested), state
 
 
 def last(folder):
@@ -86,6 +87,21 @@ def test_a_score_is_saved_and_reported_before_it_is_shown(tmp_path, shown):
         ("saved", [1, 2, 3], [1, 2]),
         ("reported", [1, 2, 3], [1, 2]),
     ]
+
+
+def kept(folder):
+    """The checkpoints that are there: the number of the last evaluation in each, by step."""
+    store = open_store(folder.as_uri())
+    found = [decode(store.read(key), key).progress for key in store.list("") if key.endswith(".pt")]
+    return {progress.step: progress.evaluations[-1].number for progress in found}
+
+
+def test_a_stopped_trial_keeps_its_rungs_and_an_ended_one_its_last_checkpoint(tmp_path):
+    """B20: what a rung's name leads to is the state at that evaluation, and the end takes away what served it."""
+    trained(tmp_path, stop_after_updates=11)
+    assert kept(tmp_path) == {4: 1, 8: 2, 11: 2}
+    assert trained(tmp_path, attempt=2)[0] is ExitCode.DONE
+    assert kept(tmp_path) == {UPDATES: 3}
 
 
 def test_the_first_report_of_a_rung_stands(tmp_path, shown):

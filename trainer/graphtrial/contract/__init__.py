@@ -23,6 +23,7 @@ from graphtrial.contract.catalogue import (
 from graphtrial.contract.exit_codes import ExitCode
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import (
+    TEMPERED,
     IsolatedNodes,
     ScoreOf,
     needed_nodes,
@@ -80,6 +81,7 @@ __all__ = [
     "MODELS",
     "PLANNED_DATASETS",
     "SPEC_VARIABLE",
+    "TEMPERED",
     "UNLABELLED",
     "Augmentation",
     "Average",

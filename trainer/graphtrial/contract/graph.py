@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from graphtrial.contract._base import Model, refuse
 from graphtrial.contract.graph_rules import graph_violations
-from graphtrial.contract.parts import UNLABELLED, Edge, Node
+from graphtrial.contract.parts import UNLABELLED, Edge, Node, OptionalName
 
 
 class Graph(Model):
@@ -25,8 +25,10 @@ class Graph(Model):
     name: Annotated[str, Field(max_length=40, pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)?$")] = ""
     """What stages of the same list call it; may be left out where none does."""
     nodes: Annotated[tuple[Node, ...], Field(min_length=1, max_length=16)]
+    """The networks, and averages of them."""
     edges: Annotated[tuple[Edge, ...], Field(max_length=64)] = ()
-    target: str = ""
+    """Who learns from whom."""
+    target: OptionalName = ""
     """The node to improve; empty: the first."""
 
     @model_validator(mode="after")

@@ -49,7 +49,8 @@ class IsolatedNodes(StrEnum):
     REDRAW = "Redraw"
 
 
-_TEMPERED = frozenset({LossType.KL, LossType.TOGETHER, LossType.CONSISTENCY})
+TEMPERED = frozenset({LossType.KL, LossType.TOGETHER, LossType.CONSISTENCY})
+"""Losses that have a temperature."""
 
 
 def graph_violations(graph: Graph) -> list[Violation]:
@@ -267,7 +268,7 @@ def _losses(graph: Graph) -> Iterator[Violation]:
 
 def _foreign_of_loss(loss: Loss) -> list[str]:
     tests = {
-        "temperature": loss.temperature == 1.0 or loss.type in _TEMPERED,
+        "temperature": loss.temperature == 1.0 or loss.type in TEMPERED,
         "threshold": loss.threshold == 0.95 or loss.type is LossType.THRESHOLDED_PSEUDO_LABEL,
         "crops": not loss.crops or loss.type in ATTENTION,
         "resize": loss.resize is Resize.NONE or loss.type in ATTENTION,

@@ -22,6 +22,9 @@ ENSEMBLE = "ensemble"
 
 Name = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$")]
 Reference = Annotated[str, Field(min_length=1, max_length=1024)]
+OptionalName = Annotated[str, Field(max_length=40)]
+"""Empty where there is none."""
+ModelName = Annotated[str, Field(max_length=200)]
 
 
 class NodeKind(StrEnum):
@@ -98,6 +101,7 @@ class Loss(Model):
     """A loss design with its parameters; a parameter that its type does not have is refused."""
 
     type: LossType
+    """The design."""
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Divides the logits of source and destination; the loss is multiplied by its square (2.5).
 
@@ -136,6 +140,7 @@ class Gate(Model):
     """A gate with its parameters; a parameter that its type does not have is refused."""
 
     type: GateType
+    """The design."""
     frequency: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """f of (3.8), in periods per training. Sine."""
     phase: Annotated[float, Field(ge=0, le=2 * math.pi)] = 0.0
@@ -148,7 +153,9 @@ class NodeOfGraph(Model):
     """Node ``node`` of another graph of the same list, when its training is done: makes stages."""
 
     graph: Name
+    """A graph that stands earlier in the list."""
     node: Name
+    """A network of that graph, of the same model."""
 
 
 class Pretrained(Model):
@@ -162,41 +169,50 @@ class Weights(Model):
     """Where a node's first weights come from; exactly one is given. No ``weights`` at all: random."""
 
     pretrained: Pretrained | None = None
+    """The same model trained beforehand, with labels only, on the same data."""
     uri: Reference | None = None
     """An object of published weights: ``file://`` or ``s3://``."""
     torchvision: Reference | None = None
     """A name of the model's own weights there, such as ``IMAGENET1K_V1``; the model is ``torchvision:NAME``."""
     node: NodeOfGraph | None = None
+    """A network of a graph that stands earlier in the list."""
 
 
 class Node(Model):
     """A network, or an average of networks."""
 
     name: Name
+    """What edges, members and followers call it; unique in its graph."""
     kind: NodeKind = NodeKind.TRAINED
-    model: str = ""
+    """What trains it."""
+    model: ModelName = ""
     """A name of the catalogue, ``torchvision:NAME``, ``timm:NAME`` or ``package.module:Name``.
 
     An EMA node takes that of the node it follows.
     """
     weights: Weights | None = None
-    follows: str = ""
+    """Where its first weights come from; left out: random."""
+    follows: OptionalName = ""
     """EMA: the node whose weights it averages (an edge s => t of spec 1.2)."""
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """EMA: alpha of (5.2)."""
-    members: Annotated[tuple[str, ...], Field(max_length=16)] = ()
+    members: Annotated[tuple[OptionalName, ...], Field(max_length=16)] = ()
     """Ensemble: the nodes it averages."""
     average: Average = Average.LOGITS
+    """Ensemble: what is averaged."""
 
 
 class Edge(Model):
     """Knowledge flows from source to destination; the gradient only into the destination (spec 1.2)."""
 
-    source: str
+    source: OptionalName
     """A node's name, or ``Label``."""
-    destination: str
+    destination: OptionalName
+    """The node that learns."""
     loss: Loss
+    """What it learns."""
     gate: Gate = Gate(type=GateType.THROUGH)
+    """How much the loss weighs over training, and for which samples."""
 
     @property
     def is_label(self) -> bool:

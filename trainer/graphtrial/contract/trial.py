@@ -27,7 +27,9 @@ class Length(Model):
     """A span of training, in epochs or in steps (updates)."""
 
     epochs: Count | None = None
+    """Passes over the training images."""
     steps: Count | None = None
+    """Updates."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -57,15 +59,20 @@ class Objective(Model):
     """What a trial is judged by."""
 
     score_of: ScoreOf = ScoreOf.TARGET_NODE
+    """Whose metric counts: that of the target, of the ensemble or of the best node."""
     metric: Metric = Metric.ACCURACY
+    """What is measured."""
 
 
 class Part(Model):
     """A part of the training images, as a count or a fraction; drawn stratified by class."""
 
     count: Count | None = None
+    """That many images."""
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """That part of the images."""
     seed: Seed = 0
+    """Of the draw."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -78,15 +85,17 @@ class Labelled(Model):
     """How many of the training images keep their labels; drawn stratified by class, out of the rest."""
 
     count: Count
+    """Images that keep their labels."""
     seed: Seed = 0
+    """Of the draw."""
 
 
 class Data(Model):
     """Which images, and how they are split."""
 
-    dataset: str
+    dataset: Annotated[str, Field(max_length=200)]
     """A name of the catalogue or ``package.module:Name``."""
-    uri: str = ""
+    uri: Annotated[str, Field(max_length=1024)] = ""
     """Where the files lie: a path, ``file://`` or ``s3://``; ``digits`` needs none."""
     image_size: Annotated[int, Field(ge=8, le=512)] | None = None
     """Side to which images of a folder are resized, in pixels; the catalogue's where left out."""

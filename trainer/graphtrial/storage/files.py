@@ -34,6 +34,8 @@ _READ_TRIES = 3
 class FileStore:
     """The store below a folder; see ``graphtrial.storage.Store``."""
 
+    remote = False
+
     def __init__(self, root: Path) -> None:
         self._root = root
 
@@ -78,6 +80,12 @@ class FileStore:
         with _translated(folder, "read"):
             keys = [path.relative_to(self._root).as_posix() for path in _objects_below(folder)]
         return sorted(key for key in keys if key.startswith(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """See ``Store.sizes``; without the sidecars."""
+        keys = self.list(prefix)
+        with _translated(self._root, "read"):
+            return {key: self._path(key).stat().st_size for key in keys}
 
     def delete(self, key: str) -> None:
         """See ``Store.delete``; the sidecar goes too."""

@@ -15,7 +15,7 @@ def open_store(uri: str, *, endpoint: str = "", region: str = "", path_style: bo
 
     Args:
         uri: ``file:///folder``, an absolute path, or ``s3://bucket/prefix``.
-        endpoint: S3: address of a server that is not Amazon's. Credentials come from the environment.
+        endpoint: S3: address of a server that is not Amazon's. boto3 finds the credentials.
         region: S3: the bucket's region.
         path_style: S3: the bucket stands in the path and not in the host name.
 

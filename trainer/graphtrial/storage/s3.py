@@ -1,10 +1,15 @@
 """Objects in an S3 bucket; the SHA-256 travels as S3's own checksum and again as metadata.
 
-The server checks the first when it stores the object. The second survives servers that keep no checksums. A pointer
-moves by ``If-Match`` on its ETag, or ``If-None-Match: *`` when it is new.
+The server checks the first when it stores the object: of the whole, or of each part where a large object goes up in
+parts. The second is always of the whole, and survives servers that keep no checksums. A pointer moves by ``If-Match``
+on its ETag, or ``If-None-Match: *`` when it is new.
 
-Decided against: multipart uploads (an ETag or checksum of parts says nothing about the whole) and a retry loop of our
-own (botocore has one).
+Credentials are boto3's to find: variables of the environment, or the identity that the platform gives the process.
+botocore repeats a request that a moment's trouble has spoilt; who can wait longer repeats the call.
+
+Decided against: parts side by side (uploads are nobody's hurry, and threads of a pool hold up a process's end) and
+looking for the parts of uploads that were killed half-way (a lifecycle rule of the bucket,
+AbortIncompleteMultipartUpload, takes them away).
 """
 
 from __future__ import annotations
@@ -12,10 +17,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as boto
 from botocore.config import Config
 
@@ -25,11 +32,28 @@ from graphtrial.storage.store import checked
 _METADATA = "sha256"
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
-_ATTEMPTS = 5
+_ATTEMPTS = 3
+_IN_PARTS_FROM = 32 * 2**20
+"""Bytes; what is smaller is sent again as a whole when a connection breaks."""
+_PART = 16 * 2**20
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on Kubernetes: in the Secret that credentialsSecretRef names), or "
+    "give the process an identity that boto3 finds (a service account with a role)"
+)
+_BAD_CREDENTIALS = {
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "InvalidAccessKeyId",
+    "InvalidIdentityToken",
+}
+"""Answers that some servers give with status 400."""
 
 
 class S3Store:
     """The store below a bucket's prefix; see ``graphtrial.storage.Store``."""
+
+    remote = True
 
     def __init__(self, bucket: str, prefix: str, *, endpoint: str, region: str, path_style: bool) -> None:
         self._bucket = bucket
@@ -54,8 +78,11 @@ class S3Store:
         return self._get(key)[0]
 
     def write(self, key: str, data: bytes) -> None:
-        """See ``Store.write``; the bucket must exist."""
-        self._put(key, data)
+        """See ``Store.write``; the bucket must exist. Large objects go up in parts, and appear when all are there."""
+        if len(data) < _IN_PARTS_FROM:
+            self._put(key, data)
+        else:
+            self._put_in_parts(key, data)
 
     def exists(self, key: str) -> bool:
         """See ``Store.exists``."""
@@ -68,11 +95,15 @@ class S3Store:
 
     def list(self, prefix: str) -> list[str]:
         """See ``Store.list``."""
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """See ``Store.sizes``."""
         start = self._prefix + prefix
         with _translated(f"s3://{self._bucket}/{start}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
-            names = [found["Key"] for page in pages for found in page.get("Contents", ())]
-        return sorted(name.removeprefix(self._prefix) for name in names)
+            found = {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", ())}
+        return {name.removeprefix(self._prefix): found[name] for name in sorted(found)}
 
     def delete(self, key: str) -> None:
         """See ``Store.delete``."""
@@ -113,6 +144,12 @@ class S3Store:
             )
         return str(answer["ETag"])
 
+    def _put_in_parts(self, key: str, data: bytes) -> None:
+        config = TransferConfig(multipart_threshold=_IN_PARTS_FROM, multipart_chunksize=_PART, use_threads=False)
+        sent_along = {"ChecksumAlgorithm": "SHA256", "Metadata": {_METADATA: hashlib.sha256(data).hexdigest()}}
+        with _translated(self.url_of(key)):
+            self._client.upload_fileobj(io.BytesIO(data), **self._address(key), ExtraArgs=sent_along, Config=config)
+
     def _get(self, key: str) -> tuple[bytes, str]:
         where = self.url_of(key)
         with _translated(where):
@@ -147,13 +184,19 @@ def _translated(where: str) -> Iterator[None]:
     except boto.FlexibleChecksumError as error:
         raise Corrupt(_altered(where)) from error
     except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
-        message = f"{where}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        raise Denied(message) from error
+        raise Denied(f"{where}: no S3 credentials; set {_CREDENTIALS}") from error
+    except (boto.CredentialRetrievalError, boto.MetadataRetrievalError) as error:
+        raise Denied(
+            f"{where}: no S3 credentials from the process's identity ({error}); mend it, or set {_CREDENTIALS}"
+        ) from error
     except boto.ClientError as error:
         raise _of_answer(where, error) from error
     except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError) as error:
         message = f"{where}: the S3 server does not answer ({error}); check the endpoint and the network"
         raise Unreachable(message) from error
+    except OSError as error:  # a token or a certificate that a variable of the environment names
+        message = f"{where}: a file cannot be read ({error}); check the files that the AWS_ variables name"
+        raise Denied(message) from error
     except (boto.BotoCoreError, ValueError) as error:
         message = f"{where}: {error}; check the URI, the endpoint and the region"
         raise StorageError(message) from error
@@ -169,8 +212,12 @@ def _of_answer(where: str, error: boto.ClientError) -> StorageError:
         return Full(f"{where}: the S3 server has no space left ({code}); free some or choose another bucket")
     if status == 404:
         return Missing(f"{where} does not exist; check the URI")
-    if status in {401, 403}:
-        return Denied(f"{where}: the S3 server refuses access ({code}); check the credentials and the bucket's policy")
+    if status in {401, 403} or code in _BAD_CREDENTIALS:
+        message = (
+            f"{where}: the S3 server refuses access ({code}); check the credentials, {_CREDENTIALS}, and the bucket's "
+            f"policy (list, get, put and delete)"
+        )
+        return Denied(message)
     if status in {409, 412}:
         return Conflict(f"{where} was changed by another writer ({code}); read it again")
     if status >= 500:

@@ -16,6 +16,10 @@ class Store(Protocol):
     time, others as named.
     """
 
+    @property
+    def remote(self) -> bool:
+        """Whether a server holds the objects: calls take their time, and most failures pass without anybody's doing."""
+
     def url_of(self, key: str) -> str:
         """The object's URI, under which ``open_store`` finds its folder."""
 
@@ -39,6 +43,9 @@ class Store(Protocol):
 
     def list(self, prefix: str) -> list[str]:
         """Keys that start with ``prefix``, sorted; a prefix need not end at a ``/``, and ``""`` is everything."""
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Bytes of each object whose key starts with ``prefix``, by key, sorted."""
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""

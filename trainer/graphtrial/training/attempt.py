@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from graphtrial.training.exposition import Exposition
 from graphtrial.training.loop import Parts, Training
 from graphtrial.training.memory import keep_freed_memory
 from graphtrial.training.networks import build_networks, publish
+from graphtrial.training.outbox import Job, Outbox, when_it_answers
 from graphtrial.training.sgd import Sgd
 from graphtrial.training.state import State, result
 from graphtrial.training.step import GraphStep
@@ -31,29 +33,37 @@ from graphtrial.training.timetable import Timetable
 _EVALUATION_BATCH = 512
 
 
-def attempt(spec: TrialSpec, state: State, folder: TrialFolder, stop_requested: Callable[[], bool]) -> ExitCode:
+def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Callable[[], bool]) -> ExitCode:
     """Train until the end or until asked to stop; ``state`` tells how far it got, whatever happens.
+
+    What it has to store is handed to ``outbox``, and may still be on its way when this returns.
 
     Raises:
         RefusedError: If the spec cannot be trained.
         DataError: If the images cannot be used.
         DivergedError: If a loss or score is not finite.
         StorageError: If the folder, a teacher or a place to publish fails.
+        StoppedError: If asked to stop while it waits for the store to begin.
     """
     _check(spec)
     device = _prepare_torch(spec)
     machine = _machine(spec)
-    snapshot = folder.latest()
-    state.rungs.update(folder.reported_rungs())
+    folder, patiently = outbox.folder, partial(when_it_answers, stop_requested=stop_requested)
+    snapshot = patiently(folder.latest)
+    state.rungs.update(patiently(folder.reported_rungs))
     if snapshot is not None:
         _take_over(spec, state, snapshot, machine)
-    exposition = _expose(spec, state, folder)
+    exposition = Exposition(spec)
+    patiently(lambda: _announce(spec, state, folder, exposition.port))
+    exposition.rungs.update(state.rungs)
+    exposition.steps, exposition.evaluations = state.step, len(state.evaluations)
     data = load(spec.data, spec.split, cache=spec.cache)
-    parts = _put_together(spec, data, machine, device, folder, exposition)
+    parts = patiently(lambda: _put_together(spec, data, machine, device, outbox, exposition))
     code = Training(parts, state, snapshot).run(stop_requested)
     if code is ExitCode.DONE and state.step == parts.timetable.total_steps:
-        publish(spec, parts.networks, data.train_digest)
-        folder.export(parts.networks)
+        outbox.put(Job("the weights for others", lambda: publish(spec, parts.networks, data.train_digest)))
+        outbox.put(Job("the final weights", lambda: folder.export(parts.networks)))
+        outbox.put(Job("the removal of checkpoints", folder.tidy))
     return code
 
 
@@ -128,14 +138,11 @@ def _difference(before: Machine, now: Machine, device: Device) -> str:
     return f"resumed with {', '.join(changed)}: not bit-equal to an undisturbed run" if changed else ""
 
 
-def _expose(spec: TrialSpec, state: State, folder: TrialFolder) -> Exposition:
-    exposition = Exposition(spec)
-    if state.rungs:
+def _announce(spec: TrialSpec, state: State, folder: TrialFolder, port: int) -> None:
+    """Store what is known already; a server that lets this process read and not write is found out here."""
+    if state.rungs or folder.remote:
         folder.report(result(spec, state))
-    exposition.rungs.update(state.rungs)
-    exposition.steps, exposition.evaluations = state.step, len(state.evaluations)
-    folder.announce(exposition.port)
-    return exposition
+    folder.announce(port)
 
 
 def _put_together(
@@ -143,7 +150,7 @@ def _put_together(
     data: TrialData,
     machine: Machine,
     device: torch.device,
-    folder: TrialFolder,
+    outbox: Outbox,
     exposition: Exposition,
 ) -> Parts:
     training = spec.training
@@ -176,6 +183,6 @@ def _put_together(
     )
     learning = [parameter for name in step.names for parameter in networks[name].parameters()]
     return Parts(
-        spec, _subject(spec), machine, timetable, networks, step, Sgd(learning, training), train, evaluator, folder,
+        spec, _subject(spec), machine, timetable, networks, step, Sgd(learning, training), train, evaluator, outbox,
         exposition,
     )  # fmt: skip

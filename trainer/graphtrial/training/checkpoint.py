@@ -7,17 +7,33 @@
     port                              where this attempt answers for Prometheus, as text
 
 ``id`` is drawn by each process, so that two processes of one attempt never write one object. No random state is
-stored: every draw is a function of (seed, stream, step). Decided against: a folder listing in place of the pointer
-(another attempt may still be writing) and checkpoints that are changed in place.
+stored: every draw is a function of (seed, stream, step).
+
+Which checkpoints stay:
+
+    checkpoint                while it trains,     after its last   why
+                              stopped or killed    evaluation
+    the latest                stays                stays            resuming, warm starts; after the end it is the best:
+                                                                    trials are compared at their last evaluation
+    the one before            stays                goes             for the day when the latest cannot be read
+    that of a reported rung   stays                goes             the weights that a decision was about
+    any other                 goes                 goes
+
+The trainer itself takes away what goes: after each checkpoint, and after the last evaluation whatever attempts left. It
+never touches those of a later attempt. A store that lets nothing be deleted keeps them all, with a warning.
+
+Decided against: a folder listing in place of the pointer (another attempt may still be writing), checkpoints that are
+changed in place, and keeping the one with the best score so far (no decision falls back on an earlier score).
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import safetensors.torch
@@ -25,14 +41,14 @@ import torch
 from torch import Tensor, nn
 
 from graphtrial.contract import Evaluation, Model, RungScore, TrialResult
-from graphtrial.storage import Conflict, Corrupt, Missing, StorageError, Store
+from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError, Store
 
 POINTER = "latest.json"
 REPORTS = "reports/"
 WEIGHTS = "weights/"
 _SUFFIX = ".pt"
-_KEPT = 2
-"""The latest, and the one before it for the day when the latest cannot be read."""
+_LATEST = 2
+"""How many stay for being the latest."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +92,14 @@ class Snapshot(NamedTuple):
     loss_sums: Tensor
     """Sum of each node's losses since the last evaluation, [nodes], float64."""
 
+    def copied(self) -> Snapshot:
+        """The same in tensors of its own, on the CPU and laid out alike: the training may go on meanwhile."""
+        networks = {
+            name: dict(zip(weights, _copies(weights.values()), strict=True)) for name, weights in self.networks.items()
+        }
+        (loss_sums,) = _copies([self.loss_sums])
+        return Snapshot(self.progress, networks, _copies(self.momentum), loss_sums)
+
 
 class SupersededError(StorageError):
     """A later attempt has taken over; this one may not move the pointer back."""
@@ -93,7 +117,14 @@ class TrialFolder:
         """
         self._store, self._attempt = store, attempt
         self._name = f"{attempt}-{uuid.uuid4().hex[:8]}"
-        self._disposable: list[str] = []
+        self._stored: list[str] = []
+        """Checkpoints of this and earlier attempts, the one to resume from last."""
+        self._prunes = True
+
+    @property
+    def remote(self) -> bool:
+        """As ``Store.remote``."""
+        return self._store.remote
 
     def latest(self) -> Snapshot | None:
         """Where to go on: what the pointer names or, where that cannot be read, the furthest that can.
@@ -106,7 +137,7 @@ class TrialFolder:
         pointed = self._pointed()
         others = sorted((key for key in self._store.list("") if _is_checkpoint(key)), key=_furthest, reverse=True)
         keys = [pointed, *(key for key in others if key != pointed)] if pointed else others
-        self._disposable = keys[::-1]
+        self._stored = [key for key in keys[::-1] if self._may_delete(key)]
         for key in keys:
             try:
                 snapshot = decode(self._store.read(key), self._store.url_of(key))
@@ -114,26 +145,43 @@ class TrialFolder:
                 _log.warning("a checkpoint is passed over: %s", error)
                 continue
             # Those that could not be read are the first to go.
-            self._disposable = [other for other in self._disposable if other != key] + [key]
+            self._append(key)
             return snapshot
         if keys:
             _log.warning("none of %d checkpoints can be read: the training starts from scratch", len(keys))
         return None
 
     def save(self, snapshot: Snapshot) -> None:
-        """Store a checkpoint, switch the pointer to it, then delete all but it and the one before.
+        """Store a checkpoint, switch the pointer to it, then delete those that need not stay.
 
         Raises:
             SupersededError: If the pointer belongs to a later attempt.
-            StorageError: If the store fails; what was there before stays.
+            StorageError: If the store fails; what was there before stays, and saving again is safe.
         """
         step = snapshot.progress.step
         key = f"{self._name}-{step}{_SUFFIX}"
         self._store.write(key, encode(snapshot))
-        self._point({"attempt": self._attempt, "checkpoint": key, "step": step})
-        self._disposable = [other for other in self._disposable if other != key] + [key]
-        while len(self._disposable) > _KEPT:
-            self._store.delete(self._disposable.pop(0))
+        try:
+            self._point({"attempt": self._attempt, "checkpoint": key, "step": step})
+        except SupersededError:
+            with contextlib.suppress(StorageError):
+                self._store.delete(key)
+            raise
+        self._append(key)
+        self._prune(snapshot.progress)
+
+    def tidy(self) -> None:
+        """Delete all checkpoints but the last, as nothing is left to be trained.
+
+        Raises:
+            StorageError: If the store does not answer.
+        """
+        *_, last = self._stored
+        found = self._store.list("")
+        try:
+            self._delete([key for key in found if _is_checkpoint(key) and key != last and self._may_delete(key)])
+        except Denied as error:
+            _log.warning("checkpoints that are not needed any more stay: %s", error)
 
     def reported_rungs(self) -> dict[int, float]:
         """Scores in the reports of all attempts, by evaluation number; an unreadable report is passed over."""
@@ -163,6 +211,30 @@ class TrialFolder:
         """Say at which port this attempt answers."""
         self._store.write("port", str(port).encode())
 
+    def _append(self, key: str) -> None:
+        self._stored = [other for other in self._stored if other != key] + [key]
+
+    def _may_delete(self, key: str) -> bool:
+        attempt = key.partition("-")[0]
+        return attempt.isdecimal() and int(attempt) <= self._attempt
+
+    def _prune(self, progress: Progress) -> None:
+        """Delete what need not stay; what could not be deleted costs space until the end, and nothing else."""
+        if not self._prunes:
+            return
+        try:
+            self._delete(disposable(self._stored, rung_steps(progress)))
+        except Denied as error:
+            self._prunes = False
+            _log.warning("checkpoints that are not needed any more stay: %s", error)
+        except StorageError as error:
+            _log.info("a checkpoint that is not needed any more is deleted later: %s", error)
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._store.delete(key)
+            self._stored = [other for other in self._stored if other != key]
+
     def _pointed(self) -> str | None:
         try:
             found = self._store.read_pointer(POINTER)
@@ -183,6 +255,24 @@ class TrialFolder:
             except Conflict:
                 continue  # another attempt was faster: look whose it is
             return
+
+
+def rung_steps(progress: Progress) -> frozenset[int]:
+    """The steps of the evaluations whose scores were reported."""
+    reported = {found.rung for found in progress.rungs}
+    return frozenset(found.step for found in progress.evaluations if found.number in reported)
+
+
+def disposable(stored: Sequence[str], rungs: frozenset[int]) -> list[str]:
+    """Which checkpoints need not stay while a trial trains; of several of one rung the latest stays.
+
+    Args:
+        stored: Their keys, the latest last.
+        rungs: Steps at which a rung was reported.
+    """
+    of_rungs = {_step(key): key for key in stored if _step(key) in rungs}
+    kept = {*stored[-_LATEST:], *of_rungs.values()}
+    return [key for key in stored if key not in kept]
 
 
 def encode(snapshot: Snapshot) -> bytes:
@@ -232,6 +322,15 @@ def _is_checkpoint(key: str) -> bool:
     return "/" not in key and key.endswith(_SUFFIX)
 
 
-def _furthest(key: str) -> tuple[int, str]:
+def _step(key: str) -> int:
+    """The step in a checkpoint's name, -1 if there is none."""
     step = key.removesuffix(_SUFFIX).rpartition("-")[2]
-    return (int(step) if step.isdecimal() else -1, key)
+    return int(step) if step.isdecimal() else -1
+
+
+def _furthest(key: str) -> tuple[int, str]:
+    return _step(key), key
+
+
+def _copies(tensors: Iterable[Tensor]) -> list[Tensor]:
+    return [tensor.detach().to("cpu", copy=True) for tensor in tensors]

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from graphtrial.contract import Evaluation, ExitCode, NodeKind, TrialSpec
 from graphtrial.data import Batches
 from graphtrial.evaluation import Evaluator
-from graphtrial.training.checkpoint import Machine, Progress, Snapshot, TrialFolder
+from graphtrial.training.checkpoint import Machine, Progress, Snapshot
 from graphtrial.training.errors import DivergedError
 from graphtrial.training.exposition import Exposition
+from graphtrial.training.outbox import Outbox
 from graphtrial.training.schedules import learning_rate
 from graphtrial.training.sgd import Sgd
 from graphtrial.training.state import State, result, rung_scores
@@ -45,7 +46,7 @@ class Parts(NamedTuple):
     sgd: Sgd
     batches: Batches
     evaluator: Evaluator
-    folder: TrialFolder
+    outbox: Outbox
     exposition: Exposition
 
 
@@ -70,11 +71,12 @@ class Training:
             stop_requested: Asked after each update and evaluation.
 
         Returns:
-            DONE after the last evaluation or ``stopAfter``, STOPPED if asked to stop; all work is saved in both.
+            DONE after the last evaluation or ``stopAfter``, STOPPED if asked to stop; all work is saved, or on its way,
+            in both.
 
         Raises:
             DivergedError: If a loss or score is not finite; a rung's score is reported before.
-            StorageError: If the folder fails.
+            StorageError: If the disk fails, or another attempt has taken over.
         """
         state, timetable, seed = self._state, self._parts.timetable, self._parts.spec.seed
         order, ordered_epoch = None, -1
@@ -134,11 +136,15 @@ class Training:
         )
 
     def _pass_rung(self, evaluation: Evaluation) -> None:
-        """Checkpoint and report are durable before anybody can act on the score."""
+        """Checkpoint and report are handed over before anybody can act on the score: on a disk they are durable then.
+
+        A server may be slow or out of reach: the score is shown meanwhile, and if the process is killed before they
+        arrive, the next attempt trains to the same score again.
+        """
         reported = self._state.rungs.setdefault(evaluation.number, evaluation.score)
         if math.isfinite(evaluation.score):
             self._save()
-        self._parts.folder.report(result(self._parts.spec, self._state))
+        self._parts.outbox.report(result(self._parts.spec, self._state))
         self._parts.exposition.rungs[evaluation.number] = reported
 
     def _promoted(self) -> bool:
@@ -164,7 +170,7 @@ class Training:
         # A trained node that nothing teaches still updates its BatchNorm statistics as somebody's source.
         trained = [node.name for node in parts.spec.graph.nodes if node.kind is NodeKind.TRAINED]
         networks = {name: parts.networks[name].state_dict() for name in trained if name in parts.networks}
-        parts.folder.save(Snapshot(progress, networks, parts.sgd.momentum, self._loss_sums))
+        parts.outbox.save(Snapshot(progress, networks, parts.sgd.momentum, self._loss_sums))
         self._saved_at = state.step
 
     def _restore(self, snapshot: Snapshot) -> None:

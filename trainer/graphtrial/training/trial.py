@@ -15,12 +15,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from graphtrial.contract import ExitCode, TrialSpec, problems
+from graphtrial.contract import ExitCode, TrialResult, TrialSpec, problems
 from graphtrial.data import DataError
-from graphtrial.storage import StorageError, open_store
+from graphtrial.storage import StorageError, Unreachable, open_store
 from graphtrial.training.attempt import attempt
 from graphtrial.training.checkpoint import TrialFolder
 from graphtrial.training.errors import DivergedError, RefusedError
+from graphtrial.training.outbox import Outbox, StoppedError
 from graphtrial.training.state import State, result
 
 TERMINATION_LOG = "GRAPHTRIAL_TERMINATION_LOG"
@@ -68,21 +69,32 @@ def _run(spec: TrialSpec, state: State) -> tuple[ExitCode, str]:
     """The exit code, and why where the code does not say enough."""
     stop = _StopRequest()
     place = spec.checkpoint
-    folder: TrialFolder | None = None
+    outbox: Outbox | None = None
     try:
         store = open_store(place.uri, endpoint=place.endpoint, region=place.region, path_style=place.path_style)
-        folder = TrialFolder(store, spec.attempt)
-        code = attempt(spec, state, folder, stop)
-        folder.report(result(spec, state, code))
+        outbox = Outbox(TrialFolder(store, spec.attempt))
+        code = attempt(spec, state, outbox, stop)
+        outbox.report(result(spec, state, code))
+        outbox.flush()
+    except StoppedError:
+        return ExitCode.STOPPED, ""
     except tuple(_EXIT_CODES) as error:
         _log.error("%s", error)
         code = next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
-        if folder is not None:
-            # The message is on the log already; a store that fails again has nothing to add.
-            with contextlib.suppress(StorageError):
-                folder.report(result(spec, state, code, str(error)))
+        if outbox is not None:
+            _leave(outbox, result(spec, state, code, str(error)), error)
         return code, str(error)
     return code, ""
+
+
+def _leave(outbox: Outbox, last: TrialResult, error: Exception) -> None:
+    """Store the result of a trial that has failed, as far as the store lets it: the message is on the log already."""
+    with contextlib.suppress(StorageError):
+        if not isinstance(error, StorageError):
+            outbox.report(last)
+            outbox.flush()
+        elif not isinstance(error, Unreachable):
+            outbox.folder.report(last)
 
 
 class _StopRequest:

@@ -1,0 +1,90 @@
+{{/* Names, labels and images that several templates share. */}}
+
+{{- define "graphsearch.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 53 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 53 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 53 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Cluster-wide objects carry the namespace too, so that one release name may be used in two namespaces. */}}
+{{- define "graphsearch.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "graphsearch.fullname" .) -}}
+{{- end -}}
+
+{{- define "graphsearch.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "graphsearch.fullname" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "graphsearch.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "graphsearch.labels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: graphsearch
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* Call with a dict: image (the values) and version. */}}
+{{- define "graphsearch.image" -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" .image.repository .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .image.repository (.image.tag | default .version) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The namespaces of a namespaced install, as a JSON list. */}}
+{{- define "graphsearch.namespaces" -}}
+{{- .Values.namespaced.namespaces | default (list .Release.Namespace) | toJson -}}
+{{- end -}}
+
+{{/* What pod security calls restricted, for a container. */}}
+{{- define "graphsearch.restricted" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- define "graphsearch.restrictedPod" -}}
+runAsNonRoot: true
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{/* The files that the operator shows Prometheus, as sources of one projected volume; empty where it needs none. */}}
+{{- define "graphsearch.prometheusFiles" -}}
+{{- with .Values.prometheus.tokenSecret }}
+{{- if .name }}
+- secret:
+    name: {{ .name }}
+    items: [{key: {{ .key | quote }}, path: token}]
+{{- end }}
+{{- end }}
+{{- with .Values.prometheus.basicAuthSecret }}
+{{- if .name }}
+- secret:
+    name: {{ .name }}
+    items: [{key: {{ .usernameKey | quote }}, path: username}, {key: {{ .passwordKey | quote }}, path: password}]
+{{- end }}
+{{- end }}
+{{- with .Values.prometheus.ca }}
+{{- if .configMapName }}
+- configMap:
+    name: {{ .configMapName }}
+    items: [{key: {{ .key | quote }}, path: ca.crt}]
+{{- end }}
+{{- end }}
+{{- end -}}

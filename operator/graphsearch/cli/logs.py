@@ -1,0 +1,83 @@
+"""``graphsearch logs``: what the trainers of a search say, each line with its attempt in front.
+
+Pods are read as long as they are there; of trials that are over the last lines lie with their results in the bucket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from graphsearch.api import names as n
+from graphsearch.api.wire import Object, search_from_object
+from graphsearch.cli.cluster import Session, on_cluster
+from graphsearch.cli.exits import Exit
+from graphsearch.cli.search import facts_of, root_uri
+
+_LOOK_SECONDS = 2.0
+
+
+def run(options: argparse.Namespace) -> Exit:
+    """Print the logs of a search's pods, or of one trial's."""
+    on_cluster(options, lambda session: _logs(session, options))
+    return Exit.OK
+
+
+async def _logs(session: Session, options: argparse.Namespace) -> None:
+    from graphsearch.cluster.client import PODS, SEARCHES
+
+    obj = await session.get(SEARCHES, options.search)
+    selector = f"{n.SEARCH_UID_LABEL}={obj['metadata']['uid']}"
+    if options.trial is not None:
+        selector += f",{n.TRIAL_LABEL}={options.search}-t{options.trial}"
+    readers: dict[str, asyncio.Task[None]] = {}
+    ended_too = options.trial is not None
+    while True:
+        pods, _ = await session.client.list(PODS, session.namespace, labels=selector)
+        for pod in sorted(pods, key=_label):
+            if pod["metadata"]["uid"] not in readers and is_wanted(pod, ended=ended_too):
+                reader = asyncio.create_task(_print(session, pod, follow=options.follow))
+                readers[pod["metadata"]["uid"]] = reader
+                if not options.follow:
+                    await reader
+        if not options.follow or facts_of(obj).ended_at is not None:
+            break
+        ended_too = True  # a pod may come and go between two looks
+        await asyncio.sleep(_LOOK_SECONDS)
+        for reader in readers.values():
+            if reader.done():
+                reader.result()
+        obj = await session.get(SEARCHES, options.search)
+    await asyncio.gather(*readers.values())
+    if not readers:
+        print(_where_else(obj, options.trial), file=sys.stderr)
+
+
+def is_wanted(pod: Object, *, ended: bool) -> bool:
+    """Whether a pod has something to say: it runs, or it ran and such are wanted as well."""
+    phase = pod.get("status", {}).get("phase")
+    return phase == "Running" or (ended and phase in ("Succeeded", "Failed"))
+
+
+async def _print(session: Session, pod: Object, *, follow: bool) -> None:
+    from graphsearch.cluster.client import NotFoundError
+
+    name, label = pod["metadata"]["name"], _label(pod)
+    try:
+        async for line in session.client.logs(session.namespace, name, container=n.CONTAINER, follow=follow):
+            print(f"{label} | {line}", flush=True)
+    except NotFoundError:
+        print(f"{label} | (its pod is gone)", file=sys.stderr)
+
+
+def _label(pod: Object) -> str:
+    labels = pod["metadata"]["labels"]
+    return f"{labels[n.TRIAL_LABEL]}-a{labels[n.ATTEMPT_LABEL]}"
+
+
+def _where_else(obj: Object, trial: int | None) -> str:
+    whose = obj["metadata"]["name"] if trial is None else f"{obj['metadata']['name']}-t{trial}"
+    root = root_uri(search_from_object(obj), facts_of(obj))
+    lie = f"lie below {root}/trials/{'INDEX' if trial is None else trial}/reports/" if root else "are stored nowhere"
+    return f"{whose} has no pod to be read; the last lines of each attempt that is over {lie}"

@@ -1,0 +1,31 @@
+"""``graphsearch operator``: runs all searches of a cluster, or of some of its namespaces."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+
+from graphsearch.cli.exits import CommandError, Exit
+from graphsearch.cluster.client import ApiError, ClusterConfigError
+from graphsearch.controller.assembly import worlds_of
+from graphsearch.controller.lease import LeaseLostError
+from graphsearch.controller.process import DeadPartError
+from graphsearch.controller.process import run as run_process
+from graphsearch.controller.settings import SettingsError, read
+
+
+def run(options: argparse.Namespace) -> Exit:
+    """Run until SIGTERM; a part that has ended, or a Lease that is lost, ends it with a message."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = read(vars(options), os.environ)
+        asyncio.run(run_process(settings, worlds_of(settings)))
+    except SettingsError as error:
+        raise CommandError(Exit.USAGE, str(error)) from None
+    except (ClusterConfigError, ApiError) as error:
+        raise CommandError(Exit.UNREACHABLE, str(error)) from None
+    except (DeadPartError, LeaseLostError) as error:
+        raise CommandError(Exit.INTERNAL, str(error)) from None
+    return Exit.OK

@@ -1,0 +1,124 @@
+"""Kopf as watcher and process host, nothing else (design 6).
+
+Each event is handed over and marks whose turn it is; nothing is decided, written or remembered here, so that an event
+that is lost, doubled or late costs time and nothing else. What Kopf would do beyond that is turned off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import kopf
+
+from graphsearch.api import names as n
+from graphsearch.api.wire import Object
+from graphsearch.cluster.client import JOBS, PODS, SEARCHES, TRIALS, Kind
+from graphsearch.cluster.connection import REQUEST_SECONDS, Connection
+
+Hear = Callable[[str, str | None, Object], None]
+"""Called with an object's kind, the event's type (None: it was there when the watch began) and the object."""
+
+_SELECTORS = {
+    SEARCHES: "",
+    TRIALS: f"{n.STATE_LABEL}!={n.FINISHED}",
+    JOBS: n.SEARCH_UID_LABEL,
+    PODS: n.SEARCH_UID_LABEL,
+}
+"""What the API server does not even send: neither memory nor work may grow with what is finished."""
+_END_SECONDS = 10.0
+
+
+async def watch(
+    hear: Hear, connection: Connection, *, namespaces: Sequence[str], started: Callable[[], None] = lambda: None
+) -> None:
+    """Watch for ever.
+
+    Kopf cancels, at its end, every task that was begun after it.
+
+    Args:
+        hear: Called with each event.
+        connection: Whose address and credentials are used.
+        namespaces: None: all.
+        started: Called once Kopf has set up its signal handlers, which may be replaced from then on.
+
+    Raises:
+        Exception: If a watch has ended for good, as it does where the account may not watch.
+    """
+    logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event
+    before = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=_registry(hear, connection),
+        settings=_settings(),
+        standalone=True,
+        namespaces=list(namespaces),
+        clusterwide=not namespaces,
+    )
+    started()
+    await kopf.run_tasks(tasks, ignored=before)
+
+
+def _registry(hear: Hear, connection: Connection) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(_login(connection))
+    for kind in _SELECTORS:
+        kopf.on.event(kind.group_version, kind.plural, registry=registry)(_handler(kind, hear))
+    return registry
+
+
+def _handler(kind: Kind, hear: Hear) -> Callable[..., Awaitable[None]]:
+    async def heard(event: Any, **_: object) -> None:
+        hear(kind.kind, event["type"], event["object"])
+
+    return heard
+
+
+def _login(connection: Connection) -> Callable[..., Awaitable[kopf.ConnectionInfo]]:
+    used: list[str] = []
+
+    async def login(**_: object) -> kopf.ConnectionInfo:
+        # Kopf asks again only when what it got is not accepted any more.
+        authorization = await connection.authorization()
+        if authorization in used:
+            await connection.renew(authorization)
+            authorization = await connection.authorization()
+        used[:] = [authorization]
+        scheme, _space, token = authorization.partition(" ")
+        settings = connection.settings
+        return kopf.ConnectionInfo(
+            server=settings.host,
+            ca_path=settings.ssl_ca_cert,
+            insecure=not settings.verify_ssl,
+            scheme=scheme or None,
+            token=token or None,
+            certificate_path=settings.cert_file,
+            private_key_path=settings.key_file,
+            proxy_url=settings.proxy,
+            trust_env=True,
+        )
+
+    return login
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    # Kinds and namespaces are known; looking for new ones takes rights in the whole cluster.
+    settings.scanning.disabled = True
+    settings.watching.initial_streaming = True
+    settings.watching.inactivity_timeout = 70.0
+    for kind, selector in _SELECTORS.items():
+        if selector:
+            settings.watching.label_selectors[kind.group_version, kind.plural] = selector
+    settings.networking.request_timeout = REQUEST_SECONDS
+    settings.networking.enforce_retry_after = True
+    settings.networking.trust_env = True
+    settings.process.ultimate_exiting_timeout = _END_SECONDS
+    # Never used: there are no handlers that would leave anything on an object. Should one come, it is under our name.
+    settings.persistence.finalizer = f"{n.GROUP}/finalizer"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=n.GROUP)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=n.GROUP)
+    return settings

@@ -1,0 +1,80 @@
+"""Real servers for the tests of this folder. What cannot be had or started fails the test; nothing is skipped."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import uuid
+from contextlib import ExitStack
+
+import pytest
+from e2e.cluster.binaries import build
+from e2e.cluster.control_plane import QUICK_NODE_LOSS, running_control_plane
+from e2e.cluster.prometheus_server import running_prometheus, scrape_config
+from e2e.cluster.simulated_node import Timing, running_simulated_node
+
+_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "prometheus", "promtool")
+
+
+@pytest.fixture(scope="session")
+def _programs(request):
+    """Everything is built; pytest, which would keep the progress to itself until the end, looks away meanwhile."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        return build(_PROGRAMS)
+
+
+@pytest.fixture(scope="session")
+def control_plane(_programs, tmp_path_factory):
+    """One for all tests; who stops its API server starts it again."""
+    with running_control_plane(tmp_path_factory.mktemp("control-plane"), flags=QUICK_NODE_LOSS) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def prometheus(control_plane, tmp_path_factory):
+    """It scrapes every annotated pod each second; who stops it starts it again."""
+    config = scrape_config(control_plane.kubeconfig, interval="1s")
+    with running_prometheus(tmp_path_factory.mktemp("prometheus"), config) as server:
+        yield server
+
+
+@pytest.fixture
+def namespace(control_plane):
+    """A fresh one, with its service account."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    control_plane.kubectl("create", "namespace", name)
+    control_plane.kubectl("wait", "-n", name, "--for=create", "serviceaccount/default", "--timeout=60s")
+    yield name
+    control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def _node_numbers():
+    return itertools.count(1)
+
+
+@pytest.fixture
+def simulated_node(control_plane, tmp_path, _node_numbers):
+    """Starts nodes, ``simulated_node(gpus=8, pace=0.1)``, which share their checkpoints and are gone after the test."""
+    first_network = random.randrange(16, 128)
+    with ExitStack() as at_end:
+
+        def start(*, gpus=8, **timing):
+            number = next(_node_numbers)
+            node = running_simulated_node(
+                tmp_path,
+                control_plane.kubeconfig,
+                checkpoints=tmp_path / "checkpoints",
+                name=f"node-{number}",
+                gpus=gpus,
+                network=f"127.{first_network + number % 127}.0.0/16",
+                timing=Timing(**timing),
+            )
+            # Nobody else can end what is bound to it once it is gone.
+            pods = ["delete", "pods", "-A", f"--field-selector=spec.nodeName=node-{number}", "--force", "--wait=false"]
+            at_end.callback(control_plane.kubectl, *pods)
+            at_end.callback(control_plane.kubectl, "delete", "node", f"node-{number}", "--ignore-not-found")
+            return at_end.enter_context(node)
+
+        yield start

@@ -1,0 +1,104 @@
+"""The chart as Helm renders it and as a real API server takes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from e2e.cluster.binaries import binary
+from e2e.cluster.commands import run
+from e2e.cluster.processes import ClusterError
+
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "charts/graphsearch"
+AGREED = Path(__file__).parent / "chart"
+
+
+def rendered(*flags: object) -> list[dict]:
+    """The objects that `helm template` makes of the chart."""
+    return [obj for obj in yaml.safe_load_all(template(*flags)) if obj]
+
+
+def template(*flags: object) -> str:
+    return run([binary("helm"), "template", "gs", CHART, "--namespace", "graphsearch", *flags])
+
+
+def refusal(*flags: object) -> str:
+    """What Helm says of values that it refuses."""
+    with pytest.raises(ClusterError) as refused:
+        template(*flags)
+    return str(refused.value)
+
+
+def test_the_chart_is_well_formed():
+    """Helm's own linter has nothing to say."""
+    assert "0 chart(s) failed" in run([binary("helm"), "lint", "--strict", CHART])
+
+
+@pytest.mark.parametrize("name", ["defaults", "namespaced", "everything"])
+def test_objects_are_those_agreed_upon(name):
+    """Every change of what an install makes is seen in review.
+
+    To agree to one: helm template gs charts/graphsearch --namespace graphsearch --api-versions
+    monitoring.coreos.com/v1 --values tests/integration/cluster/chart/NAME.values.yaml, into NAME.yaml beside it.
+    """
+    text = template("--api-versions", "monitoring.coreos.com/v1", "--values", AGREED / f"{name}.values.yaml")
+    assert text == (AGREED / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_kinds_are_installed_as_generated(keep):
+    """What crds/ says, labelled, and kept on uninstall if so wished."""
+    installed = rendered("--set", f"crds.keep={json.dumps(keep)}", "--show-only", "templates/crds.yaml")
+    for crd in installed:
+        assert crd["metadata"].pop("labels")["app.kubernetes.io/part-of"] == "graphsearch"
+        annotations = crd["metadata"].get("annotations", {})
+        assert annotations.pop("helm.sh/resource-policy", None) == ("keep" if keep else None)
+        if not annotations:
+            crd["metadata"].pop("annotations", None)
+    generated = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    assert len(generated) == 2
+    assert sorted(installed, key=lambda crd: crd["metadata"]["name"]) == generated
+
+
+def test_dashboards_reach_grafana_whole():
+    """One ConfigMap each, under the label that the sidecar looks for."""
+    found = {}
+    for made in rendered("--show-only", "templates/dashboards.yaml", "--set", "grafanaDashboards.annotations.a=b"):
+        assert made["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert made["metadata"]["annotations"] == {"a": "b"}
+        found |= {name: json.loads(text) for name, text in made["data"].items()}
+    files = sorted((CHART / "dashboards").glob("*.json"))
+    assert found == {f"graphsearch-{path.name}": json.loads(path.read_text()) for path in files}
+
+
+def test_alert_rules_are_left_out_where_nobody_reads_them():
+    """An install on a cluster without the Prometheus Operator does not fail for them."""
+    kinds = {obj["kind"] for obj in rendered("--set", "prometheusRule.enabled=true")}
+    assert "PrometheusRule" not in kinds
+    assert "Deployment" in kinds
+
+
+REFUSED = [
+    ("metrics.discovery=ServiceMonitor", "/metrics/discovery"),
+    ("prometheus.url=prometheus:9090", "/prometheus/url"),
+    ("prometheus.scrapeInterval=0", "/prometheus/scrapeInterval"),
+    ("image.digest=sha256:12", "/image/digest"),
+    ("promethues.url=http://p", "promethues"),
+    ("namespaced.namespaces=a", "/namespaced/namespaces"),
+    ("networkPolicy.egressPorts={70000}", "/networkPolicy/egressPorts/0"),
+    ("prometheus.tokenSecret.name=a,prometheus.basicAuthSecret.name=b", "give the one that your Prometheus asks for"),
+]
+
+
+@pytest.mark.parametrize(("values", "told"), REFUSED)
+def test_wrong_values_are_refused_by_name(values, told):
+    """Before anything is installed."""
+    assert told in refusal("--set", values)
+
+
+def test_alerts_sound_when_they_should():
+    """Prometheus' own rule test."""
+    assert "SUCCESS" in run([binary("promtool"), "test", "rules", Path(__file__).parent / "alerts.test.yaml"])

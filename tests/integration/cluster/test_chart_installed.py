@@ -1,0 +1,136 @@
+"""The chart installed on a real API server: what its account may do, and whether pod security lets its pods in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from e2e.cluster.binaries import binary
+from e2e.cluster.commands import run
+from tests.integration.cluster.installation import wait_for
+
+ROOT = Path(__file__).parents[3]
+
+NEEDED = [
+    *(f"{verb} graphsearches.graphsearch.io" for verb in ("get", "list", "watch", "patch")),
+    "patch graphsearches.graphsearch.io/status",
+    *(f"{verb} graphtrials.graphsearch.io" for verb in ("get", "list", "watch", "create", "patch", "delete")),
+    "patch graphtrials.graphsearch.io/status",
+    *(f"{verb} jobs.batch" for verb in ("get", "list", "watch", "create", "patch", "delete")),
+    *(f"{verb} pods" for verb in ("get", "list", "watch", "delete")),
+    *(f"{verb} configmaps" for verb in ("get", "create")),
+    *(f"{verb} events" for verb in ("list", "create", "patch")),
+]
+FORBIDDEN = [
+    *(f"{verb} secrets" for verb in ("get", "list", "watch", "create", "patch", "delete")),
+    *(f"{verb} pods" for verb in ("create", "update", "patch", "deletecollection")),
+    "create pods/exec",
+    "create pods/attach",
+    "create pods/portforward",
+    "get pods/log",
+    "create pods/eviction",
+    "update pods/ephemeralcontainers",
+    *(f"{verb} graphsearches.graphsearch.io" for verb in ("create", "update", "deletecollection")),
+    "deletecollection graphtrials.graphsearch.io",
+    *(f"{verb} jobs.batch" for verb in ("update", "deletecollection")),
+    *(f"{verb} configmaps" for verb in ("list", "watch", "update", "patch", "delete", "deletecollection")),
+    *(f"{verb} nodes" for verb in ("get", "patch", "update", "delete")),
+    "create serviceaccounts/token",
+    "impersonate users",
+    "create deployments.apps",
+    "create roles.rbac.authorization.k8s.io",
+    "create rolebindings.rbac.authorization.k8s.io",
+    "create clusterrolebindings.rbac.authorization.k8s.io",
+    "patch customresourcedefinitions.apiextensions.k8s.io",
+    "create persistentvolumeclaims",
+    "create leases.coordination.k8s.io",
+    "delete namespaces",
+]
+
+
+@pytest.fixture
+def install(control_plane, namespace):
+    """Installs the chart into a fresh namespace that enforces restricted pod security; the kinds are there."""
+    control_plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    control_plane.kubectl("wait", "--for=condition=Established", "-f", str(ROOT / "crds"))
+    control_plane.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    helm = [binary("helm"), "--kubeconfig", control_plane.kubeconfig, "--namespace", namespace]
+
+    def installed(*flags: str) -> str:
+        run([*helm, "install", "gs", ROOT / "charts/graphsearch", "--set", "crds.enabled=false", *flags])
+        return f"system:serviceaccount:{namespace}:gs-graphsearch"
+
+    yield installed
+    run([*helm, "uninstall", "gs"])
+
+
+def allowed(control_plane, account: str, what: str, namespace: str) -> bool:
+    """What `kubectl auth can-i` answers for an account."""
+    verb, resource = what.split()
+    resource, _, subresource = resource.partition("/")
+    question = ["auth", "can-i", verb, resource, f"--as={account}", "--namespace", namespace]
+    if subresource:
+        question.append(f"--subresource={subresource}")
+    return "yes" in control_plane.kubectl(*question, check=False).split()
+
+
+def rights(control_plane, account: str, namespace: str) -> set[str]:
+    """Those of both tables that an account has."""
+    return {what for what in (*NEEDED, *FORBIDDEN) if allowed(control_plane, account, what, namespace)}
+
+
+def test_a_cluster_wide_account_can_do_what_it_needs_and_no_more(control_plane, namespace, install):
+    """In any namespace; its Lease lies in its own."""
+    account = install()
+    wait_for(lambda: allowed(control_plane, account, "list pods", "default"))
+    assert sorted(rights(control_plane, account, "default")) == sorted(NEEDED)
+    for verb in ("get", "create", "patch"):
+        assert allowed(control_plane, account, f"{verb} leases.coordination.k8s.io", namespace)
+
+
+def test_a_namespaced_account_can_do_nothing_elsewhere(control_plane, namespace, install):
+    """The same rights in its namespaces, none in others."""
+    account = install("--set", "rbac.aggregate=false,namespaced.enabled=true")
+    wait_for(lambda: allowed(control_plane, account, "list pods", namespace))
+    leases = {"create leases.coordination.k8s.io"}
+    assert sorted(rights(control_plane, account, namespace) - leases) == sorted(NEEDED)
+    assert rights(control_plane, account, "default") == set()
+
+
+def test_pod_security_admits_the_operator_and_the_test_pod(control_plane, namespace, install):
+    """In a namespace that enforces the restricted standard."""
+    install()
+
+    def pods() -> list[dict]:
+        return json.loads(control_plane.kubectl("get", "pods", "-n", namespace, "-o", "json"))["items"]
+
+    wait_for(pods, lambda: control_plane.kubectl("get", "events", "-n", namespace))
+    hooks = run([binary("helm"), "--kubeconfig", control_plane.kubeconfig, "-n", namespace, "get", "hooks", "gs"])
+    (pod,) = [obj for obj in yaml.safe_load_all(hooks) if obj and obj["kind"] == "Pod"]
+    control_plane.kubectl(
+        *("-n", namespace, "create", "serviceaccount", pod["spec"]["serviceAccountName"]),
+    )
+    control_plane.kubectl("apply", "--dry-run=server", "-f", "-", input=yaml.safe_dump(pod))
+
+
+def test_users_get_the_kinds_with_the_roles_they_have(control_plane, namespace, install):
+    """Who may view sees searches, who may edit runs them; nobody else does either."""
+    install()
+    for role in ("view", "edit"):
+        control_plane.kubectl(
+            "create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}er", "-n", namespace
+        )
+    kinds = ("graphsearches.graphsearch.io", "graphtrials.graphsearch.io")
+    wait_for(lambda: allowed(control_plane, "viewer", f"list {kinds[0]}", namespace))
+    wait_for(lambda: allowed(control_plane, "editer", f"create {kinds[0]}", namespace))
+    can = {
+        user: {
+            verb
+            for verb in ("get", "create", "delete")
+            if all(allowed(control_plane, user, f"{verb} {kind}", namespace) for kind in kinds)
+        }
+        for user in ("viewer", "editer", "stranger")
+    }
+    assert can == {"viewer": {"get"}, "editer": {"get", "create", "delete"}, "stranger": set()}

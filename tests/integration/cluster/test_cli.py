@@ -1,0 +1,401 @@
+"""The commands against a real API server and a real bucket; the operator's part is written by hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from e2e.cluster.object_store import BUCKET
+from tests.integration.cluster.kubelet import logs_of_pods
+from tests.integration.cluster.recorded_search import record
+from tests.searches import HandPlayed, a_search, drawn_curve
+
+from graphsearch.api import Condition, ConditionStatus, ConditionType, GraphTrialObjectStatus, Outcome
+from graphsearch.api import names as n
+from graphsearch.cli.exits import Exit
+from graphsearch.cli.main import main
+from graphsearch.search.settled import settle
+from graphsearch.search.simulator import Simulation
+from graphsearch.search.status import summarise
+from graphtrial.storage import open_store
+
+CRDS = Path(__file__).parents[3] / "crds"
+
+
+@pytest.fixture(scope="module")
+def cluster(control_plane):
+    """A control plane that knows the two kinds."""
+    for path in sorted(CRDS.glob("*.yaml")):
+        control_plane.kubectl("apply", "--server-side", "-f", str(path))
+    names = [f"crd/{plural}.{n.GROUP}" for plural in (n.SEARCHES, n.TRIALS)]
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
+    return control_plane
+
+
+@pytest.fixture
+def namespace(namespace, cluster, monkeypatch):
+    """A fresh one, which the current kubeconfig does not name."""
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    return namespace
+
+
+@pytest.fixture
+def graphsearch(capsys, namespace):
+    """Calls the program in that namespace: exit code, standard output, standard error."""
+
+    def call(*arguments):
+        code = main([*map(str, arguments), "--namespace", namespace])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def played(search, seed=3):
+    """The facts of a search that was played to its end."""
+    return Simulation(search.settled(), drawn_curve(seed)).run()
+
+
+# What is seen
+
+
+def test_status_is_the_same_table_as_on_one_machine(graphsearch, cluster, namespace):
+    """Counters, rungs, best and costs, out of the objects' facts."""
+    search = a_search().trials(16).parallel(4).evaluations(8).compared(1, 2)
+    ledger = played(search)
+    recorded = record(cluster, search.obj(), namespace, "s").show(ledger)
+    code, out, _ = graphsearch("status", "s", "-o", "json")
+    assert code == Exit.OK
+    told, expected = json.loads(out), summarise(settle(recorded.manifest), ledger, 0.0)
+    # Sums of floats depend on the order of the trials.
+    assert told.pop("seconds") == pytest.approx(expected.seconds.model_dump())
+    assert told == json.loads(expected.model_dump_json(by_alias=True, exclude={"seconds"}))
+    code, out, _ = graphsearch("status", "s")
+    assert "graphs 16/16" in out
+    assert "Completed" in out
+
+
+def test_a_search_that_nobody_has_looked_at_says_so(graphsearch, cluster, namespace):
+    """The first question of who has installed nothing, or into other namespaces."""
+    record(cluster, a_search().obj(), namespace, "s")
+    code, out, _ = graphsearch("status", "s", "-o", "json")
+    assert code == Exit.OK
+    assert "no operator has looked at it" in json.loads(out)["message"]
+
+
+def test_searches_are_listed_by_namespace_and_all(graphsearch, cluster, namespace, capsys):
+    """As the operator last wrote them; a search of this namespace is not one of another."""
+    search = a_search().trials(4).evaluations(4)
+    recorded = record(cluster, search.obj(), namespace, "mine").show(played(search))
+    code, out, _ = graphsearch("status", "-o", "json")
+    assert code == Exit.OK
+    (row,) = json.loads(out)
+    assert (row["namespace"], row["name"], row["state"]) == (namespace, "mine", "Completed")
+    _, out, _ = graphsearch("status")
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [["mine", "Completed"]]
+    assert main(["status", "-A"]) == Exit.OK
+    assert [namespace, recorded.name] in [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert main(["status", "-n", "default"]) == Exit.OK
+    assert "no searches in this namespace" in capsys.readouterr().out
+
+
+def test_watch_follows_a_search_to_its_end(cluster, namespace):
+    """Trials that begin and end between two looks are told as well, although finished ones are not listed."""
+    search = a_search().trials(6).parallel(1).evaluations(1).never_stopping()
+    world = HandPlayed(search.settled()).look()
+    recorded = record(cluster, search.obj(), namespace, "s").show(world.ledger)
+    command = [sys.executable, "-u", "-m", "graphsearch.cli", "status", "s", "--watch", "-n", namespace]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as watching:
+        try:
+            assert watching.stdout is not None
+            assert watching.stdout.readline() == "search: Searching\n"
+            for index in range(6):
+                world.finish(index, 0.5 + index / 10)
+            recorded.show(world.ledger)
+            told = watching.stdout.read()
+        finally:
+            watching.kill()
+    assert watching.returncode == Exit.OK
+    assert [line.split()[0] for line in told.splitlines() if "Succeeded" in line] == [f"s-t{i}" for i in range(6)]
+    assert told.splitlines()[-1] == "search: Completed"
+
+
+def test_a_stopped_trial_is_explained(graphsearch, cluster, namespace):
+    """Rung, score, rank, of how many, what it would have taken, and where the score came from."""
+    search = a_search().trials(3).parallel(3).evaluations(4)
+    world = HandPlayed(search.settled()).look().look((0, 1, 0.5)).look((1, 1, 0.7)).look((2, 1, 0.25))
+    record(cluster, search.obj(), namespace, "s").show(world.end(2, 143).ledger)
+    code, out, _ = graphsearch("explain", "s-t2")
+    assert code == Exit.OK
+    assert "stopped at rung 1: score 0.2500 ranked 3 of 3; the best 1 went on, which took at least 0.7000" in out
+    told = json.loads(graphsearch("explain", "s-t2", "-o", "json")[1])
+    assert told["rungs"][0]["rung"]["source"] == "Direct"
+    assert [attempt["exitCode"] for attempt in told["attempts"]] == [143]
+
+
+def test_a_waiting_trial_says_why(graphsearch, cluster, namespace):
+    """In the scheduler's words, as the trial's condition hands them on."""
+    world = HandPlayed(a_search().trials(1).settled()).look()
+    waits = Condition(
+        type=ConditionType.PROGRESSING,
+        status=ConditionStatus.TRUE,
+        last_transition_time="2026-01-01T00:00:00Z",
+        reason="Unschedulable",
+        message="0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+    )
+    shown = GraphTrialObjectStatus(conditions=(waits,))
+    record(cluster, a_search().trials(1).obj(), namespace, "s").show(world.ledger, shown=shown)
+    _, out, _ = graphsearch("explain", "s-t0")
+    assert "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu." in out
+
+
+def test_logs_of_live_pods_have_their_attempt_in_front(graphsearch, cluster, namespace, tmp_path):
+    """Those of other searches and of pods that do not run are left out, unless the trial is named."""
+    recorded = record(cluster, a_search().having(checkpoint={"uri": "s3://searches"}).obj(), namespace, "s")
+    with logs_of_pods(cluster, tmp_path) as node:
+        node.pod(namespace, "s-t0-a1-x", _labels(recorded.uid, 0), "Running", "one\ntwo\n")
+        node.pod(namespace, "s-t1-a1-x", _labels(recorded.uid, 1), "Failed", "three\n")
+        node.pod(namespace, "other", _labels("other", 0), "Running", "four\n")
+        code, out, err = graphsearch("logs", "s")
+        assert (code, err) == (Exit.OK, "")
+        assert out == "s-t0-a1 | one\ns-t0-a1 | two\n"
+        assert graphsearch("logs", "s", "--trial", 1)[1] == "s-t1-a1 | three\n"
+        code, out, err = graphsearch("logs", "s", "--trial", 2)
+    assert (code, out) == (Exit.OK, "")
+    assert f"s3://searches/{namespace}/s-{recorded.uid[:8]}/trials/2/reports/" in err
+
+
+def test_logs_are_followed_until_the_search_ends(graphsearch, cluster, namespace, tmp_path):
+    """Pods that come later are followed as well."""
+    search = a_search().trials(1).evaluations(1).never_stopping()
+    world = HandPlayed(search.settled()).look()
+    recorded = record(cluster, search.obj(), namespace, "s").show(world.ledger)
+    with logs_of_pods(cluster, tmp_path) as node:
+        node.pod(namespace, "s-t0-a1-x", _labels(recorded.uid, 0), "Running", "first\n")
+
+        def later() -> None:
+            node.was_read.wait(60)
+            node.pod(namespace, "s-t1-a1-x", _labels(recorded.uid, 1), "Running", "second\n")
+            recorded.show(world.finish(0, 0.5).ledger)
+
+        thread = threading.Thread(target=later)
+        thread.start()
+        code, out, _ = graphsearch("logs", "s", "--follow")
+        thread.join()
+    assert code == Exit.OK
+    assert sorted(out.splitlines()) == ["s-t0-a1 | first", "s-t1-a1 | second"]
+
+
+def _labels(uid, index):
+    return {n.SEARCH_UID_LABEL: uid, n.SEARCH_LABEL: "s", n.TRIAL_LABEL: f"s-t{index}", n.ATTEMPT_LABEL: "1"}
+
+
+# What is changed
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [("pause", "Paused"), ("resume", "Running"), ("finish", "Finishing"), ("cancel", "Cancelled")],
+)
+def test_each_command_sets_its_desired_state(graphsearch, cluster, namespace, command, wanted):
+    """And nothing else of the specification."""
+    recorded = record(cluster, a_search().obj(), namespace, "s")
+    before = recorded.object["spec"]
+    code, out, _ = graphsearch(command, "s", "-o", "json")
+    assert code == Exit.OK
+    assert json.loads(out)["desiredState"] == wanted
+    after = json.loads(cluster.kubectl("get", "graphsearch", "s", "-n", namespace, "-o", "json"))["spec"]
+    assert after == before | {"desiredState": wanted}
+
+
+@pytest.mark.parametrize("final", ["finish", "cancel"])
+def test_a_final_state_is_not_left_again(graphsearch, cluster, namespace, final):
+    """The API server refuses it, in its own words."""
+    record(cluster, a_search().obj(), namespace, "s")
+    assert graphsearch(final, "s")[0] == Exit.OK
+    code, out, err = graphsearch("resume", "s")
+    assert (code, out) == (Exit.REFUSED, "")
+    assert "desiredState" in err
+    assert err.count("\n") == 1
+
+
+def test_wait_returns_when_the_condition_shows_it(graphsearch, cluster, namespace):
+    """Not before the operator has taken note and nothing trains any more."""
+    search = a_search().trials(2).evaluations(4)
+    world = HandPlayed(search.settled()).look()
+    recorded = record(cluster, search.obj(), namespace, "s").show(world.ledger)
+
+    def operate() -> None:
+        cluster.kubectl(
+            "wait", "graphsearch/s", "-n", namespace, "--for=jsonpath={.spec.desiredState}=Paused", "--timeout=60s"
+        )
+        world.change(search.wanted("Paused")).end(0, 143)
+        recorded.manifest = recorded.manifest.model_copy(update={"spec": search.wanted("Paused").obj().spec})
+        recorded.object["metadata"]["generation"] += 1
+        recorded.show(world.ledger)
+
+    operator = threading.Thread(target=operate)
+    operator.start()
+    code, out, _ = graphsearch("pause", "s", "--wait")
+    operator.join()
+    assert (code, out) == (Exit.OK, "s: desiredState is Paused, state Paused\n")
+
+
+def test_a_search_that_has_ended_keeps_nobody_waiting(graphsearch, cluster, namespace):
+    """What was asked for will never show; that it has ended is said instead."""
+    search = a_search().trials(2).evaluations(2)
+    record(cluster, search.obj(), namespace, "s").show(played(search))
+    code, out, _ = graphsearch("cancel", "s", "--wait")
+    assert (code, out) == (Exit.OK, "s: has ended (Completed)\n")
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status", "s"], ["report", "s"], ["explain", "s-t0"], ["pause", "s"], ["logs", "s"], ["purge", "s"]]
+)
+def test_what_is_not_there_is_named_with_its_namespace(graphsearch, namespace, arguments):
+    """One line, one code."""
+    code, _, err = graphsearch(*arguments)
+    assert code == Exit.NOT_FOUND
+    assert namespace in err
+    assert err.count("\n") == 1
+
+
+def test_a_user_without_rights_is_told_so(graphsearch, cluster, namespace, monkeypatch):
+    """The API server's words say which right is missing."""
+    cluster.kubectl("create", "serviceaccount", "nobody", "-n", namespace)
+    user = f"system:serviceaccount:{namespace}:nobody"
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig_for(user)))
+    code, _, err = graphsearch("status", "s")
+    assert code == Exit.FORBIDDEN
+    assert f'{user}" cannot get resource "graphsearches"' in err
+
+
+def test_a_cluster_that_does_not_answer(graphsearch, cluster, monkeypatch, tmp_path):
+    """The message points at kubeconfig, context and network."""
+    dead = tmp_path / "dead"
+    dead.write_text(cluster.kubeconfig.read_text().replace(cluster.url, "https://127.0.0.1:1"))
+    monkeypatch.setenv("KUBECONFIG", str(dead))
+    code, _, err = graphsearch("status", "s")
+    assert code == Exit.UNREACHABLE
+    assert "check --kubeconfig, --context and the network" in err
+
+
+def test_a_context_that_is_not_there(graphsearch, namespace):
+    """The kubeconfig is named."""
+    code, _, err = graphsearch("status", "s", "--context", "nowhere")
+    assert code == Exit.UNREACHABLE
+    assert "nowhere" in err
+
+
+# What lies in the bucket
+
+
+@pytest.fixture
+def bucket(s3_endpoint, s3_client, s3_credentials):
+    """``checkpoint`` of a manifest that saves in the bucket."""
+    return {"uri": f"s3://{BUCKET}/cli", "endpoint": s3_endpoint, "region": "us-east-1", "pathStyle": True}
+
+
+def store_of(bucket, uri):
+    """The store below a URI in it."""
+    return open_store(uri, endpoint=bucket["endpoint"], region=bucket["region"], path_style=True)
+
+
+def test_a_report_is_built_where_none_is_there_and_fetched_where_one_is(
+    graphsearch, cluster, namespace, bucket, tmp_path, monkeypatch
+):
+    """Built from the cluster's facts with the user's own credentials; the bucket is left as it was."""
+    monkeypatch.chdir(tmp_path)
+    search = a_search().trials(4).evaluations(4).having(checkpoint=bucket)
+    recorded = record(cluster, search.obj(), namespace, "s").show(played(search))
+    store = store_of(bucket, recorded.root)
+    code, out, _ = graphsearch("report", "s")
+    assert (code, out) == (Exit.OK, f"report: {tmp_path}/s-report/index.html\n")
+    assert "<title>s · graph search</title>" in (tmp_path / "s-report/index.html").read_text()
+    assert store.list("") == []
+    store.write("report/index.html", b"the operator's")
+    store.write("report/weights/1.safetensors", b"weights")
+    code, out, _ = graphsearch("report", "s", "--to", tmp_path / "fetched", "-o", "json")
+    assert json.loads(out) == {"report": f"{tmp_path}/fetched/index.html"}
+    files = {path.name: path.read_bytes() for path in (tmp_path / "fetched").rglob("*") if path.is_file()}
+    assert files == {"index.html": b"the operator's", "1.safetensors": b"weights"}
+    graphsearch("report", "s", "--build", "--to", tmp_path / "built")
+    assert (tmp_path / "built/index.html").read_text() == (tmp_path / "s-report/index.html").read_text()
+
+
+def test_purge_deletes_what_one_search_has_left(graphsearch, cluster, namespace, bucket):
+    """Another of a longer name and the teachers stay; what goes is listed with its size."""
+    search = a_search().trials(2).evaluations(2).having(checkpoint=bucket)
+    recorded = record(cluster, search.obj(), namespace, "s").show(played(search))
+    store = store_of(bucket, f"{bucket['uri']}/{namespace}")
+    mine, other = recorded.root.rpartition("/")[2], "s-2-0123abcd"
+    for key in (f"{mine}/trials/0/1.pt", f"{mine}/report/index.html", f"{other}/trials/0/1.pt", "teachers/t.pt"):
+        store.write(key, b"x" * 1500)
+    code, _, err = graphsearch("purge", "s")
+    assert code == Exit.USAGE
+    assert "--yes" in err
+    code, out, _ = graphsearch("purge", "s", "--yes")
+    assert code == Exit.OK
+    assert f"1 objects     1.5 kB  {mine}/trials" in out
+    assert "deleted 2 objects (3.0 kB)" in out
+    assert store.list("") == [f"{other}/trials/0/1.pt", "teachers/t.pt"]
+    code, out, _ = graphsearch("purge", "s", "--yes", "--teachers", "-o", "json")
+    assert json.loads(out)["objects"] == 1
+    assert store.list("") == [f"{other}/trials/0/1.pt"]
+
+
+def test_purge_refuses_while_the_search_runs(graphsearch, cluster, namespace, bucket):
+    """Also the teachers, while any search of the namespace runs that may need them."""
+    search = a_search().trials(2).evaluations(2).having(checkpoint=bucket)
+    record(cluster, search.obj(), namespace, "runs").show(HandPlayed(search.settled()).look().ledger)
+    record(cluster, search.obj(), namespace, "ended").show(played(search))
+    code, _, err = graphsearch("purge", "runs", "--yes")
+    assert code == Exit.REFUSED
+    assert "runs still runs; wait for it, or: graphsearch cancel runs" in err
+    assert graphsearch("purge", "ended", "--yes")[0] == Exit.OK
+    code, _, err = graphsearch("purge", "ended", "--yes", "--teachers")
+    assert code == Exit.REFUSED
+    assert "may need the teachers" in err
+
+
+def test_purge_finds_what_a_search_has_left_that_is_gone(graphsearch, namespace, bucket):
+    """Every one of that name; where it has saved nobody else knows."""
+    store = store_of(bucket, f"{bucket['uri']}/{namespace}")
+    for key in ("gone-0123abcd/trials/0/1.pt", "gone-4567cdef/report/index.html", "gone-not/x"):
+        store.write(key, b"x")
+    address = ("--endpoint", bucket["endpoint"], "--region", bucket["region"], "--path-style")
+    code, _, err = graphsearch("purge", "gone", "--yes", *address)
+    assert code == Exit.NOT_FOUND
+    assert "--uri" in err
+    code, out, _ = graphsearch("purge", "gone", "--yes", "--uri", bucket["uri"], *address)
+    assert code == Exit.OK
+    assert "deleted 2 objects" in out
+    assert store.list("") == ["gone-not/x"]
+
+
+def test_an_endpoint_only_the_cluster_knows_is_said_to_be_the_matter(graphsearch, cluster, namespace, bucket):
+    """The user is told of the option; with it the report is there."""
+    inside = bucket | {"endpoint": "http://s3.storage.svc.invalid:8333"}
+    search = a_search().trials(2).evaluations(2).having(checkpoint=inside)
+    record(cluster, search.obj(), namespace, "s").show(played(search))
+    code, _, err = graphsearch("report", "s")
+    assert code == Exit.STORAGE
+    assert "--endpoint" in err
+
+
+def test_the_best_trial_of_a_record_is_one_that_succeeded(cluster, namespace):
+    """The helper of these tests writes what an operator would have: names of trials agree."""
+    search = a_search().trials(4).evaluations(4)
+    ledger = played(search)
+    record(cluster, search.obj(), namespace, "s").show(ledger)
+    found = json.loads(cluster.kubectl("get", "graphtrials", "-n", namespace, "-o", "json"))["items"]
+    outcomes = {obj["metadata"]["name"]: obj["status"]["outcome"] for obj in found}
+    assert outcomes == {trial.name: str(trial.status.outcome) for trial in ledger.trials.values()}
+    assert Outcome.SUCCEEDED in outcomes.values()

@@ -1,0 +1,431 @@
+"""What a Job and its pods say of an attempt, object by object as they were seen on a real cluster."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from tests.unit.cluster.objects import EPOCH, a_job, a_pod, an_event, at
+
+from graphsearch.api import TrialReason
+from graphsearch.cluster import pods
+from graphsearch.cluster.pods import LivePod, Seen
+from graphsearch.search.actions import Ended, Running
+from graphtrial.contract import Evaluation, RungScore, TrialResult
+
+EVALUATION = Evaluation(number=2, step=8, score=0.5, nodes={"1": 0.5}, losses={"1": 1.0}, seconds=1.0)
+RESULT = TrialResult(attempt=1, rungs=(RungScore(rung=1, score=0.25), RungScore(rung=2, score=math.inf)), steps=8)
+WAITS = Running("job-uid", None)
+SUSPENDED = a_job().suspended(**{"kueue.x-k8s.io/queue-name": "research"})
+
+
+def look(job, *its_pods, events=(), asked=False, now=60.0, deadline=3600.0):
+    """``pods.look`` at objects in the making, some seconds after the beginning."""
+    found = [pod.obj() for pod in its_pods]
+    made = job.obj() if job else None
+    return pods.look(made, found, events=events, asked=asked, now=EPOCH + now, deadline=deadline, metrics_port=8000)
+
+
+def last_words(**changes):
+    """A trainer's termination message."""
+    return RESULT.model_copy(update=changes).model_dump_json(by_alias=True, exclude_defaults=True)
+
+
+def test_an_attempt_without_job_and_pod_says_nothing():
+    """Only the caller knows whether it was ever made."""
+    assert look(None) == Seen()
+
+
+def test_a_pod_that_runs_is_read_at_its_address():
+    """Its start counts, and where its scores are exposed."""
+    live = LivePod("s-t3-a1-x", "pod-uid", "10.0.0.7:8000", "node-1", "sha256:abc", EPOCH + 20)
+    assert look(a_job(), a_pod().scheduled().running()) == Seen(Running("job-uid", EPOCH + 20), pod=live)
+
+
+def test_an_address_of_version_six_is_written_in_brackets():
+    """As Prometheus writes it."""
+    seen = look(a_job(), a_pod().scheduled().running(ip="fd00::7"))
+    assert seen.pod.address == "[fd00::7]:8000"
+
+
+def test_a_pod_whose_job_is_gone_runs_without_identity():
+    """It saves and stops; whose it is, the caller knows."""
+    assert look(None, a_pod().scheduled().running()).observation == Running("", EPOCH + 20)
+
+
+@pytest.mark.parametrize(
+    ("job", "its_pods", "events", "reason", "message"),
+    [
+        pytest.param(a_job(), [], [], "Starting", "its Job is made and has no pod yet", id="just made"),
+        pytest.param(SUSPENDED, [], [], "Queued", "waits for queue research", id="suspended by Kueue"),
+        pytest.param(
+            SUSPENDED,
+            [],
+            [an_event("Pending", "insufficient unused quota for nvidia.com/gpu in flavor default, 1 more needed")],
+            "Queued",
+            "insufficient unused quota for nvidia.com/gpu in flavor default, 1 more needed",
+            id="Kueue says why",
+        ),
+        pytest.param(a_job().suspended(), [], [], "Queued", "its Job is suspended", id="suspended by somebody"),
+        pytest.param(
+            a_job(),
+            [],
+            [
+                an_event("FailedCreate", 'pods "a" is forbidden: violates PodSecurity "restricted"', 1),
+                an_event("FailedCreate", 'pods "b" is forbidden: exceeded quota: gpus, requested: 1, used: 4', 2),
+            ],
+            "QuotaExceeded",
+            'pods "b" is forbidden: exceeded quota: gpus, requested: 1, used: 4',
+            id="quota, which is the latest word",
+        ),
+        pytest.param(
+            a_job(),
+            [],
+            [an_event("FailedCreate", 'pods "s-" is forbidden: error looking up service account a/b: not found')],
+            "PodRefused",
+            'pods "s-" is forbidden: error looking up service account a/b: not found',
+            id="refused for another reason",
+        ),
+        pytest.param(
+            a_job(),
+            [a_pod().condition("PodScheduled", "Unschedulable", "0/3 nodes: Insufficient nvidia.com/gpu", holds=False)],
+            [],
+            "Unschedulable",
+            "0/3 nodes: Insufficient nvidia.com/gpu",
+            id="no node",
+        ),
+        pytest.param(
+            a_job(),
+            [a_pod().condition("PodScheduled", "SchedulingGated", "1 gate", holds=False)],
+            [],
+            "Queued",
+            "1 gate",
+            id="gated",
+        ),
+        pytest.param(
+            a_job(),
+            [
+                a_pod().condition(
+                    "PodScheduled", "Unschedulable", '0/1 nodes: persistentvolumeclaim "data" not found', holds=False
+                )
+            ],
+            [],
+            "ContainerRefused",
+            '0/1 nodes: persistentvolumeclaim "data" not found',
+            id="missing claim",
+        ),
+        pytest.param(
+            a_job(),
+            [a_pod().scheduled().waiting("ImagePullBackOff", 'Back-off pulling image "trainer:2"')],
+            [],
+            "ImageUnavailable",
+            'Back-off pulling image "trainer:2"',
+            id="image",
+        ),
+        pytest.param(
+            a_job(),
+            [a_pod().scheduled().waiting("InvalidImageName")],
+            [],
+            "ImageUnavailable",
+            "InvalidImageName: trainer:1",
+            id="image without a message",
+        ),
+        pytest.param(
+            a_job(),
+            [a_pod().scheduled().waiting("CreateContainerConfigError", 'secret "s3" not found')],
+            [],
+            "ContainerRefused",
+            'secret "s3" not found',
+            id="secret",
+        ),
+        pytest.param(
+            a_job(),
+            [a_pod().scheduled().waiting("ContainerCreating")],
+            [an_event("FailedMount", 'MountVolume.SetUp failed for volume "c": configmap "c" not found')],
+            "ContainerRefused",
+            'MountVolume.SetUp failed for volume "c": configmap "c" not found',
+            id="volume",
+        ),
+        pytest.param(
+            a_job(),
+            [a_pod().scheduled().waiting("ContainerCreating")],
+            [],
+            "Starting",
+            "its container is being made",
+            id="container is being made",
+        ),
+        pytest.param(a_job(), [a_pod()], [], "Starting", "its pod is made", id="pod is made"),
+        pytest.param(a_job().deleted(50), [], [], "Stopping", "its Job is being deleted", id="Job goes"),
+    ],
+)
+def test_an_attempt_waits_and_says_for_what(job, its_pods, events, reason, message):
+    """It counts as made, no device time runs up, and nothing can be read."""
+    assert look(job, *its_pods, events=events) == Seen(WAITS, (TrialReason(reason), message))
+
+
+@pytest.mark.parametrize(
+    "its_pods",
+    [
+        pytest.param([], id="suspended"),
+        pytest.param([a_pod().condition("PodScheduled", "Unschedulable", "0/3 nodes", holds=False)], id="no node"),
+    ],
+)
+def test_a_queue_and_a_full_cluster_may_take_as_long_as_they_like(its_pods):
+    """Nothing is wrong with the attempt."""
+    job = a_job() if its_pods else SUSPENDED
+    assert look(job, *its_pods, now=1e6, deadline=10).observation == WAITS
+
+
+def test_a_quota_may_take_as_long_as_it_likes():
+    """Others will free what they use."""
+    events = [an_event("FailedCreate", "exceeded quota: gpus")]
+    assert look(a_job(), events=events, now=1e6, deadline=10).observation == WAITS
+
+
+@pytest.mark.parametrize(
+    ("its_pods", "events", "reason", "message"),
+    [
+        pytest.param(
+            [a_pod().scheduled().waiting("ErrImagePull", "not found")],
+            [],
+            "ImageUnavailable",
+            "ImageUnavailable: not found",
+            id="image",
+        ),
+        pytest.param(
+            [a_pod().condition("PodScheduled", "x", 'persistentvolumeclaim "data" not found', holds=False)],
+            [],
+            "ContainerRefused",
+            'ContainerRefused: persistentvolumeclaim "data" not found',
+            id="claim",
+        ),
+        pytest.param(
+            [a_pod().scheduled().waiting("ContainerCreating")],
+            [],
+            "Starting",
+            "Starting: its container is being made",
+            id="no word",
+        ),
+        pytest.param(
+            [], [an_event("FailedCreate", "forbidden")], "PodRefused", "PodRefused: forbidden", id="refused pod"
+        ),
+    ],
+)
+def test_what_is_missing_ends_an_attempt_after_its_deadline(its_pods, events, reason, message):
+    """Not charged; counted from the node's assignment on, ten seconds after the beginning, or from the Job's start."""
+    begin = 10 if its_pods and its_pods[0].obj()["spec"].get("nodeName") else 0
+    assert look(a_job(), *its_pods, events=events, now=begin + 100, deadline=100).observation == WAITS
+    ended = look(a_job(), *its_pods, events=events, now=begin + 101, deadline=100).observation
+    assert ended == Ended(None, message=message, never_started=reason)
+
+
+def test_a_trainer_that_is_done_leaves_its_scores_and_nodes():
+    """The termination message outlives pod and Prometheus alike."""
+    words = last_words(evaluations=(EVALUATION,), exit_code=0)
+    seen = look(a_job(), a_pod().scheduled().terminated(0, "Completed", words))
+    assert seen.observation == Ended(0, 100.0, "", {"1": 0.5}, progressed=True)
+    assert seen.reports == ((1, 0.25), (2, math.inf))
+
+
+@pytest.mark.parametrize(
+    ("pod", "asked", "expected"),
+    [
+        pytest.param(
+            a_pod().terminated(143, message=last_words(exit_code=143)),
+            True,
+            Ended(143, 100.0, progressed=True),
+            id="asked to stop, and saved",
+        ),
+        pytest.param(
+            a_pod().terminated(143, message=last_words(exit_code=143)),
+            False,
+            Ended(None, 100.0, "stopped by a SIGTERM that the operator did not ask for", progressed=True),
+            id="stopped by nobody knows whom",
+        ),
+        pytest.param(
+            a_pod().terminated(143).deleted(100),
+            False,
+            Ended(None, 100.0, "stopped by somebody who deleted its pod"),
+            id="pod deleted by somebody",
+        ),
+        pytest.param(
+            a_pod().terminated(137).deleted(100),
+            True,
+            Ended(None, 100.0, "killed after its grace, before it had saved"),
+            id="asked to stop, and too slow",
+        ),
+        pytest.param(
+            a_pod().terminated(137, "OOMKilled"),
+            False,
+            Ended(
+                137,
+                100.0,
+                "OOMKilled: it needed more than its memory limit of 1Gi; raise spec.trainer.resources.limits.memory",
+            ),
+            id="out of memory",
+        ),
+        pytest.param(
+            a_pod().terminated(137).condition("DisruptionTarget", "TerminationByKubelet", "node was low on memory"),
+            False,
+            Ended(None, 100.0, "TerminationByKubelet: node was low on memory"),
+            id="evicted",
+        ),
+        pytest.param(
+            a_pod().terminated(143).condition("DisruptionTarget", "PreemptionByScheduler", "preempted by x"),
+            False,
+            Ended(None, 100.0, "PreemptionByScheduler: preempted by x"),
+            id="preempted",
+        ),
+        pytest.param(
+            a_pod().terminated(143).condition("DisruptionTarget", "EvictionByEvictionAPI", "drained"),
+            True,
+            Ended(143, 100.0),
+            id="asked to stop while its node was drained",
+        ),
+        pytest.param(
+            a_pod()
+            .terminated(11, message=last_words(message="s3://data: 3 files are missing", exit_code=11))
+            .condition("DisruptionTarget", "EvictionByEvictionAPI", "drained"),
+            False,
+            Ended(11, 100.0, "s3://data: 3 files are missing"),
+            id="bad data on a node that is drained",
+        ),
+        pytest.param(
+            a_pod().terminated(137),
+            False,
+            Ended(137, 100.0, "ended by exit code 137; see its log"),
+            id="killed on its node",
+        ),
+        pytest.param(
+            a_pod().terminated(1, message="Traceback:\n  line 1\nRuntimeError: CUDA error: device lost\n"),
+            False,
+            Ended(1, 100.0, "exit code 1: RuntimeError: CUDA error: device lost"),
+            id="crash, told by its log",
+        ),
+        pytest.param(
+            a_pod().terminated(13, message='{"attempt":1,"rungs":[{"ru'),
+            False,
+            Ended(13, 100.0, "ended by exit code 13; see its log"),
+            id="last words that were cut",
+        ),
+        pytest.param(
+            a_pod().terminated(137, "ContainerStatusUnknown", startedAt=None, finishedAt=None),
+            False,
+            Ended(None, 0.0, "its node lost the container"),
+            id="node restarted",
+        ),
+        pytest.param(
+            a_pod().terminated(128, "StartError", 'exec: "python": not found', startedAt="1970-01-01T00:00:00Z"),
+            False,
+            Ended(None, message='ContainerRefused: exec: "python": not found', never_started="ContainerRefused"),
+            id="image without a trainer",
+        ),
+    ],
+)
+def test_an_end_is_charged_to_whom_it_is_due(pod, asked, expected):
+    """The trainer's own word stands; a disruption, a deletion and a lost node have no exit code."""
+    assert look(a_job(), pod.scheduled(), asked=asked).observation == expected
+
+
+def test_a_pod_that_its_queue_preempts_is_not_charged():
+    """Kueue suspends the Job, and the Job deletes its pod."""
+    ended = look(SUSPENDED, a_pod().scheduled().terminated(143).deleted(100)).observation
+    assert (ended.exit_code, ended.message) == (None, "stopped by its queue, which suspended its Job")
+
+
+def test_last_words_count_after_the_pod_is_gone():
+    """They are what the watch heard last."""
+    assert look(None, a_pod().terminated(0, message=last_words()).gone()).observation.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("pod", "now", "expected"),
+    [
+        pytest.param(
+            a_pod().ended(reason="UnexpectedAdmissionError", message="no GPU left"),
+            60,
+            Ended(None, message="UnexpectedAdmissionError: no GPU left", never_started="UnexpectedAdmissionError"),
+            id="refused by its node",
+        ),
+        pytest.param(
+            a_pod().ended().condition("DisruptionTarget", "PreemptionByScheduler", "preempted"),
+            60,
+            Ended(None, 0.0, "PreemptionByScheduler: preempted"),
+            id="preempted before it ran",
+        ),
+        pytest.param(
+            a_pod().running().ended().condition("DisruptionTarget", "DeletionByPodGC", "node is gone"),
+            60,
+            Ended(None, 40.0, "DeletionByPodGC: node is gone"),
+            id="node object deleted",
+        ),
+        pytest.param(
+            a_pod().running().deleted(100), 130, Running("job-uid", EPOCH + 20), id="still within thirty seconds"
+        ),
+        pytest.param(
+            a_pod().running().deleted(100).condition("DisruptionTarget", "DeletionByTaintManager", "unreachable"),
+            131,
+            Ended(
+                None,
+                111.0,
+                "DeletionByTaintManager: unreachable; node node-1 does not say that its pod has ended",
+            ),
+            id="thirty seconds after its grace",
+        ),
+    ],
+)
+def test_a_pod_that_does_not_tell_its_end_is_lost(pod, now, expected):
+    """What it left lies in storage; the next attempt goes on from there."""
+    assert look(a_job(), pod.scheduled(), now=now).observation == expected
+
+
+def test_a_pod_that_is_deleted_is_not_read_any_more():
+    """Its last words bring what it still reports."""
+    seen = look(a_job(), a_pod().scheduled().running().deleted(100))
+    assert (seen.pod, seen.waiting) == (None, (TrialReason.STOPPING, "its pod saves and stops"))
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        pytest.param(
+            a_job().condition("Failed", "PodFailurePolicy", "Pod a/b has condition DisruptionTarget"),
+            Ended(None, 10.0, "its pod is gone: PodFailurePolicy: Pod a/b has condition DisruptionTarget"),
+            id="failed",
+        ),
+        pytest.param(a_job().condition("Complete"), Ended(0, 60.0), id="complete"),
+        pytest.param(a_job(), WAITS, id="its controller has not noticed"),
+        pytest.param(SUSPENDED, WAITS, id="suspended, to be admitted again"),
+    ],
+)
+def test_a_job_tells_the_end_of_a_pod_that_left_no_word(job, expected):
+    """The objects of pods go without a trace; a Job's conditions stay."""
+    assert look(job, a_pod().scheduled().running().gone()).observation == expected
+    assert look(job).observation == expected
+
+
+def test_job_and_pod_deleted_together_lose_the_attempt():
+    """It ran until a moment ago, and nobody says how it ended."""
+    ended = look(None, a_pod().scheduled().running().gone()).observation
+    assert ended == Ended(None, 40.0, "its Job and pod were deleted")
+
+
+def test_a_pod_of_somebody_else_does_not_count():
+    """Labels can be copied; the owner's uid cannot."""
+    stranger = {"kind": "Job", "name": "s-t3-a1", "uid": "another", "controller": True}
+    pod = a_pod().scheduled().running().named("s-t3-a1-y", ownerReferences=[stranger])
+    assert look(a_job(), pod).observation == WAITS
+
+
+def test_the_newest_pod_counts():
+    """A Job may start its program twice; what is there counts before what is gone."""
+    first = a_pod().scheduled().terminated(143)
+    second = a_pod().scheduled().running().named("s-t3-a1-z", creationTimestamp=at(30))
+    assert look(a_job(), second, first).pod.name == "s-t3-a1-z"
+    assert look(a_job(), first.named("s-t3-a1-x", creationTimestamp=at(40)).gone(), second).pod.name == "s-t3-a1-z"
+
+
+def test_a_message_is_one_short_line():
+    """A trial may have forty attempts, and its object stays small."""
+    seen = look(a_job(), a_pod().scheduled().waiting("ErrImagePull", "a\nb  " + "c" * 500))
+    assert (seen.waiting[1][:5], len(seen.waiting[1])) == ("a b c", 240)
