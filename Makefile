@@ -27,6 +27,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/local_world.py
+	$(BIN)/python -m benchmarks.checkpoint
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -163,16 +163,16 @@ def _wanted(name: str) -> str:
     return f"{numbers} or newer" if name in _OLDEST else f"{numbers}.*"
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """What lies below may be deleted at will and is made again."""
     own = os.environ.get("GRAPHSEARCH_CACHE")
     users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(own) if own else Path(users) / "graphsearch"
-    return folder / "binaries"
+    return Path(own) if own else Path(users) / "graphsearch"
 
 
 def _built(module: _Module) -> Path:
     """The folder with the module's programs, complete."""
-    cached = _cache_folder()
+    cached = cache_folder() / "binaries"
     cached.mkdir(parents=True, exist_ok=True)
     finished = cached / f"{module.name}-{module.digest()}"
     with _locked(cached / f"{module.name}.lock", module.name):
@@ -201,7 +201,7 @@ def _build(module: _Module, finished: Path) -> None:
         started = time.monotonic()
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  the harness's own command
-                [_go(), *module.build_command(made)],
+                [go(), *module.build_command(made)],
                 cwd=module.folder,
                 env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
                 stdin=subprocess.DEVNULL,
@@ -233,8 +233,12 @@ def _watch(process: subprocess.Popen[bytes], module: _Module, started: float) ->
         return
 
 
-def _go() -> str:
-    """The Go command; it fetches the toolchain that go.mod names by itself if it is older."""
+def go() -> str:
+    """The Go command; it fetches the toolchain that go.mod names by itself if it is older.
+
+    Raises:
+        ClusterError: If there is none.
+    """
     folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     found = shutil.which("go", path=folders)
     if found is None:

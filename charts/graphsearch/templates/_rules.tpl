@@ -1,9 +1,10 @@
 {{/* What the operator may do in the namespaces that it watches, and nothing else: no Secrets, no exec, no pod of its own
 making. The tests hold this list against what it must and must not be able to do. */}}
 {{- define "graphsearch.rules" -}}
+# Deleted once ttlSecondsAfterFinished is over.
 - apiGroups: [graphsearch.io]
   resources: [graphsearches]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch, patch, delete]
 - apiGroups: [graphsearch.io]
   resources: [graphsearches/status]
   verbs: [patch]
@@ -23,13 +24,8 @@ making. The tests hold this list against what it must and must not be able to do
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, create]
-# Why a Job has no pod stands in an Event only.
+# Why a Job has no pod stands in Events only; others are announced.
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create, patch]
-{{- if .Values.rbac.kueue }}
-- apiGroups: [kueue.x-k8s.io]
-  resources: [workloads]
-  verbs: [get, list]
-{{- end }}
 {{- end -}}

@@ -13,6 +13,8 @@ from graphtrial.contract import (
     ATTENTION,
     ENSEMBLE,
     LABEL,
+    MODEL_PATTERN,
+    MODELS,
     TEMPERED,
     UNLABELLED,
     Edge,
@@ -25,6 +27,11 @@ from graphtrial.contract import (
     Part,
     Weights,
 )
+
+KNOWN_MODELS = f"use one of {', '.join(MODELS)}, torchvision:NAME, timm:NAME or package.module:Name"
+
+_WORD = r"[\pL\pN_]"
+"""Python's word characters, for RE2: there ``\\w`` is ASCII."""
 
 
 def listed(names: Sequence[str] | frozenset[str]) -> str:
@@ -45,6 +52,11 @@ def kind_of(node: str) -> str:
 def is_live(edge: str) -> str:
     """An expression: whether an edge exists at all."""
     return f"{edge}.?gate.type.orValue('Through') != 'Cutoff'"
+
+
+def named_like(name: str, pattern: str) -> str:
+    """An expression: the whole name matches a pattern of the catalogue."""
+    return f"{name}.matches(r'^({pattern.replace(chr(92) + 'w', _WORD)})$')"
 
 
 def _only_for(field: str, default: str, allowed: str) -> str:
@@ -73,7 +85,7 @@ _LOSS = (
     _loss_rule("temperature", "1.0", TEMPERED),
     _loss_rule("threshold", "0.95", [LossType.THRESHOLDED_PSEUDO_LABEL]),
     Rule(
-        f"self.?crops.orValue([]).size() == 0 || self.type in {listed(ATTENTION)}",
+        f"!has(self.crops) || self.crops.size() == 0 || self.type in {listed(ATTENTION)}",
         "only attention losses have crops; leave it out",
         path=".crops",
         shown='self.type + " has no crops; leave it out"',
@@ -114,9 +126,15 @@ _NODE = (
     Rule(f"self.name != '{LABEL}'", f"'{LABEL}' is the ground truth; choose another name", path=".name"),
     Rule(
         f"!({_NETWORK}) || self.?model.orValue('') != ''",
-        "is required: a model of the catalogue, torchvision:NAME, timm:NAME or package.module:Name",
+        KNOWN_MODELS,
         path=".model",
         reason="FieldValueRequired",
+    ),
+    Rule(
+        f"self.?model.orValue('') == '' || {named_like('self.model', MODEL_PATTERN)}",
+        f"is no model; {KNOWN_MODELS}",
+        path=".model",
+        shown=f'"unknown model \'" + self.model + "\'; {KNOWN_MODELS}"',
     ),
     Rule(
         f"{_NETWORK} || self.?model.orValue('') == ''",
@@ -129,7 +147,7 @@ _NODE = (
         path=".follows",
     ),
     Rule(
-        f"({_AVERAGE}) == (self.?members.orValue([]).size() > 0)",
+        f"({_AVERAGE}) == (has(self.members) && self.members.size() > 0)",
         "is for Ensemble nodes and required there: the nodes that it averages",
         path=".members",
     ),
@@ -153,82 +171,62 @@ _NODE = (
         path=".weights",
     ),
     Rule(
-        "self.?members.orValue([]).all(name, self.members.exists_one(other, other == name))",
+        "!has(self.members) || self.members.all(name, self.members.exists_one(other, other == name))",
         "names a node twice",
         path=".members",
     ),
 )
 
-_NODES = 'self.nodes.map(n, n.name).join(", ")'
 _UNKNOWN_SOURCE = f"e.source != '{LABEL}' && !self.nodes.exists(n, n.name == e.source)"
-_UNKNOWN_DESTINATION = "!self.nodes.exists(n, n.name == e.destination)"
 _UNTRAINED = f"{is_live('e')} && self.nodes.exists(n, n.name == e.destination && {kind_of('n')} != 'Trained')"
 _TWIN = "f.source == e.source && f.destination == e.destination && f.loss.type == e.loss.type"
-_LOST = f"self.?edges.orValue([]).exists(e, {is_live('e')} && e.loss.type in {listed(UNLABELLED)})"
+_UNSUPERVISED = f"self.edges.exists(e, {is_live('e')} && e.loss.type in {listed(UNLABELLED)})"
+
+
+def _of_edges(rule: str, message: str) -> Rule:
+    return Rule(f"!has(self.edges) || {rule}", message, path=".edges")
+
+
 _GRAPH = (
+    Rule("self.nodes.all(n, self.nodes.exists_one(m, m.name == n.name))", "a name is used twice", path=".nodes"),
     Rule(
-        "self.nodes.all(n, self.nodes.exists_one(m, m.name == n.name))",
-        "names are unique in a graph",
-        path=".nodes",
-        shown='"\'" + self.nodes.filter(n, !self.nodes.exists_one(m, m.name == n.name))[0].name'
-        ' + "\' is used twice; names are unique in a graph"',
-    ),
-    Rule(
-        f"!self.nodes.exists(n, n.name == '{ENSEMBLE}') || "
-        f"self.nodes.filter(n, {kind_of('n')} == 'Ensemble').map(n, n.name).indexOf('{ENSEMBLE}') == 0",
+        f"self.nodes.all(n, n.name != '{ENSEMBLE}' || {kind_of('n')} == 'Ensemble')",
         f"'{ENSEMBLE}' is the ensemble's score; choose another name",
         path=".nodes",
     ),
     Rule(
-        "self.?target.orValue('') == '' || self.nodes.exists(n, n.name == self.target)",
-        "there is no such node",
+        "!has(self.target) || self.target == '' || self.nodes.exists(n, n.name == self.target)",
+        "there is no such node; name one of this graph's",
         path=".target",
-        shown=f'"there is no node \'" + self.target + "\'; nodes are " + {_NODES}',
+        shown='"there is no node \'" + self.target + "\'; name one of this graph\'s"',
+    ),
+    _of_edges(
+        f"self.edges.all(e, !({_UNKNOWN_SOURCE}))",
+        f"an edge comes from no node of this graph; sources are {LABEL} and the names of nodes",
+    ),
+    _of_edges(
+        "self.edges.all(e, self.nodes.exists(n, n.name == e.destination))",
+        "an edge leads to no node of this graph; destinations are names of nodes",
+    ),
+    _of_edges(f"self.edges.all(e, !({_UNTRAINED}))", "only a Trained node learns from an edge (or cut it)"),
+    _of_edges(
+        f"self.edges.all(e, self.edges.exists_one(f, {_TWIN}))", "two edges have the same ends and the same loss"
     ),
     Rule(
-        f"self.?edges.orValue([]).all(e, !({_UNKNOWN_SOURCE}))",
-        f"sources are {LABEL} and the nodes",
-        path=".edges",
-        shown=f'"there is no node \'" + self.edges.filter(e, {_UNKNOWN_SOURCE})[0].source'
-        f' + "\'; sources are {LABEL}, " + {_NODES}',
-    ),
-    Rule(
-        f"self.?edges.orValue([]).all(e, !({_UNKNOWN_DESTINATION}))",
-        "destinations are nodes",
-        path=".edges",
-        shown=f'"there is no node \'" + self.edges.filter(e, {_UNKNOWN_DESTINATION})[0].destination'
-        f' + "\'; nodes are " + {_NODES}',
-    ),
-    Rule(
-        f"self.?edges.orValue([]).all(e, !({_UNTRAINED}))",
-        "only a Trained node learns from an edge (or cut it)",
-        path=".edges",
-        shown=f'"\'" + self.edges.filter(e, {_UNTRAINED})[0].destination'
-        ' + "\' is not trained; only a Trained node learns from an edge (or cut it)"',
-    ),
-    Rule(
-        f"self.?edges.orValue([]).all(e, self.edges.exists_one(f, {_TWIN}))",
-        "a second edge with the same ends and loss",
-        path=".edges",
-        shown=f"self.edges.filter(e, !self.edges.exists_one(f, {_TWIN})).map(e, "
-        '"a second edge " + e.source + " -> " + e.destination + " with the loss " + e.loss.type)[0]',
-    ),
-    Rule(
-        "self.nodes.all(n, n.?follows.orValue('') == '' || "
+        "self.nodes.all(n, !has(n.follows) || n.follows == '' || "
         f"self.nodes.exists(m, m.name == n.follows && {kind_of('m')} == 'Trained'))",
         "an EMA node follows a trained node of this graph",
         path=".nodes",
     ),
     Rule(
-        "self.nodes.all(n, n.?members.orValue([]).all(name, "
+        "self.nodes.all(n, !has(n.members) || n.members.all(name, "
         f"self.nodes.exists(m, m.name == name && {kind_of('m')} != 'Ensemble')))",
         "members are trained, frozen or EMA nodes of this graph",
         path=".nodes",
     ),
-    Rule(
-        f"!{_LOST} || self.edges.all(e, e.source == '{LABEL}' || e.?gate.type.orValue('Through') != 'Correct')",
+    _of_edges(
+        f"!{_UNSUPERVISED} || self.edges.all(e, e.source == '{LABEL}' || e.?gate.type.orValue('Through') != 'Correct')",
         "Correct needs labels, and this edge acts on unlabelled images; use Through, Linear or Threshold",
-        path=".edges",
     ),
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphsearch.api.crds_graph_rules import exactly_one, is_live, kind_of, listed
+from graphsearch.api.crds_graph_rules import KNOWN_MODELS, exactly_one, is_live, kind_of, listed, named_like
 from graphsearch.api.crds_schema import Rule, Rules
 from graphsearch.api.graphsearch import MOST_NETWORKS, Comparison, GraphSearchSpec
 from graphsearch.api.graphtrial import GraphTrialSpec
@@ -16,35 +16,38 @@ from graphsearch.api.manifest import MUTABLE
 from graphsearch.api.space import EdgeRule, Range, SineParameters, Space
 from graphsearch.api.trainer import Volume
 from graphsearch.api.training import TrainingChoice
-from graphtrial.contract import DATASETS, LABEL, UNLABELLED, LossType, Model
+from graphtrial.contract import (
+    DATASET_PATTERN,
+    DATASETS,
+    LABEL,
+    MODEL_PATTERN,
+    PLANNED_DATASETS,
+    UNLABELLED,
+    Data,
+    LossType,
+    Model,
+)
 
 _CE = f"'{LossType.CROSS_ENTROPY}'"
-_LOSSES = "self.?losses.orValue([])"
 _LABEL_EDGE = f"(self.?kind.orValue('') == 'Label' || self.?from.orValue('') == '{LABEL}')"
 _SELF_EDGE = "(self.?kind.orValue('') == 'Self' || (has(self.from) && has(self.to) && self.from == self.to))"
+
+
+def _losses(edges: str, rule: str, message: str) -> Rule:
+    return Rule(f"!{edges} || !has(self.losses) || self.losses.all(loss, {rule})", message, path=".losses")
+
+
 _EDGE_RULE = (
     Rule(
         "has(self.kind) != (has(self.from) || has(self.to))",
         "give either kind (Label, Transfer, Self) or from and to",
     ),
+    _losses(_LABEL_EDGE, f"loss == {_CE}", "a label edge has CrossEntropy; leave losses out"),
+    _losses(f"!{_LABEL_EDGE}", f"loss != {_CE}", "CrossEntropy stands on label edges only; use KL between nodes"),
+    _losses(_SELF_EDGE, f"loss in {listed(UNLABELLED)}", f"a self edge has one of {', '.join(sorted(UNLABELLED))}"),
     Rule(
-        f"!{_LABEL_EDGE} || {_LOSSES}.all(loss, loss == {_CE})",
-        "a label edge has CrossEntropy; leave losses out",
-        path=".losses",
-    ),
-    Rule(
-        f"{_LABEL_EDGE} || {_LOSSES}.all(loss, loss != {_CE})",
-        "CrossEntropy stands on label edges only; use KL between nodes",
-        path=".losses",
-    ),
-    Rule(
-        f"!{_SELF_EDGE} || {_LOSSES}.all(loss, loss in {listed(UNLABELLED)})",
-        f"a self edge has one of {', '.join(sorted(UNLABELLED))}",
-        path=".losses",
-    ),
-    Rule(
-        f"!{_SELF_EDGE} || {_LOSSES}.size() > 0",
-        "a self edge needs its losses named",
+        f"!{_SELF_EDGE} || has(self.losses) && self.losses.size() > 0",
+        f"a self edge needs one of {', '.join(sorted(UNLABELLED))}",
         path=".losses",
         reason="FieldValueRequired",
     ),
@@ -60,24 +63,38 @@ _SINE = (
     Rule("self.phase.min >= 0.0 && self.phase.max <= 6.283185307179586", "lies outside 0 .. 2 pi", path=".phase"),
 )
 
-_NUMBERED = "self.nodes >= (name.matches('^[1-7]$') ? int(name) : 8)"
-_UNKNOWN_END = (
-    "self.edges.all(e, [e.?from.orValue('Label'), e.?to.orValue('1')].all(name, name == 'Label' || {numbered}))"
-)
+_NUMBERS = "{" + ", ".join(f"'{number}': {number}" for number in range(1, 8)) + "}"
+
+
+def _numbered(name: str) -> str:
+    return f"({name} in {_NUMBERS} && {_NUMBERS}[{name}] <= self.nodes)"
+
+
 _SPACE = (
+    *(
+        Rule(
+            f"!has(self.{field}) || self.{field}.all(name, {named_like('name', MODEL_PATTERN)})",
+            f"names an unknown model; {KNOWN_MODELS}",
+            path=f".{field}",
+        )
+        for field in ("targetModels", "auxiliaryModels")
+    ),
     Rule(
-        "self.nodes == 1 || self.?auxiliaryModels.orValue([]).size() > 0",
-        "is required where there is more than one node",
+        "self.nodes == 1 || has(self.auxiliaryModels) && self.auxiliaryModels.size() > 0",
+        "more than one node needs them",
         path=".auxiliaryModels",
         reason="FieldValueRequired",
     ),
     Rule(
-        _UNKNOWN_END.format(numbered=_NUMBERED),
-        "from and to are nodes",
+        f"self.edges.all(e, !has(e.from) || e.from == '{LABEL}' || {_numbered('e.from')})",
+        f"an edge comes from no node of this space; from is {LABEL} or a number, '1' up to nodes",
         path=".edges",
-        shown='"from and to are among Label, 1 .. " + string(self.nodes)',
     ),
-    Rule(f"self.edges.all(e, e.?to.orValue('') != '{LABEL}')", f"{LABEL} is a source only", path=".edges"),
+    Rule(
+        f"self.edges.all(e, !has(e.to) || {_numbered('e.to')})",
+        "an edge leads to no node of this space; to is a number, '1' up to nodes",
+        path=".edges",
+    ),
 )
 
 _VOLUME = (
@@ -93,6 +110,16 @@ _TRAINING = (
         " || !has(self.length) && !(has(self.evaluateEvery) && has(self.evaluateEvery.steps))",
         "give it in the unit of the length: rungs are numbered before the data are read",
         path=".evaluateEvery",
+    ),
+)
+
+_KNOWN_DATA = f"use one of {', '.join((*DATASETS, *PLANNED_DATASETS))} or package.module:Name"
+_DATA = (
+    Rule(
+        named_like("self.dataset", DATASET_PATTERN),
+        f"is no data set; {_KNOWN_DATA}",
+        path=".dataset",
+        shown=f'"unknown data set \'" + self.dataset + "\'; {_KNOWN_DATA}"',
     ),
 )
 
@@ -163,54 +190,53 @@ def _images() -> Sequence[Rule]:
     )
 
 
-_GRAPHS = "self.?graphs.orValue([])"
-_SCORED = "(g.?target.orValue('') == '' ? g.nodes[0].name : g.target)"
-_STARTS = "n.?weights.node.hasValue()"
-_EARLIER = "self.graphs.exists(j, h, j < i && h.?name.orValue('') == n.weights.node.graph && {network})"
-_SAME_NETWORK = "h.nodes.exists(m, m.name == n.weights.node.node && m.?model.orValue('') == n.?model.orValue(''))"
+_SCORED = "(has(g.target) && g.target != '' ? g.target : g.nodes[0].name)"
+_EARLIER = (
+    "self.graphs.exists(j, h, j < i && has(h.name) && h.name == n.weights.node.graph && "
+    "h.nodes.exists(m, m.name == n.weights.node.node && has(m.model) && has(n.model) && m.model == n.model))"
+)
+
+
+def _of_graphs(rule: str, message: str, path: str = ".graphs") -> Rule:
+    return Rule(f"!has(self.graphs) || {rule}", message, path=path)
 
 
 def _most(baseline: str, networks: int) -> Rule:
-    return Rule(
-        f"!has(self.comparison) || {_GRAPHS}.size() == 0 || !('{baseline}' in self.comparison.baselines) || "
+    return _of_graphs(
+        f"!has(self.comparison) || !('{baseline}' in self.comparison.baselines) || self.graphs.size() == 0 || "
         f"self.graphs[self.graphs.size() - 1].nodes.filter(n, {kind_of('n')} != 'Ensemble').size() <= {networks}",
         f"{baseline} has at most {networks} networks, and the last graph has more; leave it out",
-        path=".comparison.baselines",
+        ".comparison.baselines",
     )
 
 
 _LIST_OF_GRAPHS = (
     Rule(
-        f"has(self.space) != ({_GRAPHS}.size() > 0)",
+        "has(self.space) != (has(self.graphs) && self.graphs.size() > 0)",
         "give either space (graphs are drawn) or graphs (a fixed list)",
     ),
-    Rule(
-        f"{_GRAPHS}.size() < 2 || self.graphs.all(g, g.?name.orValue('') != '')",
+    _of_graphs(
+        "self.graphs.size() < 2 || self.graphs.all(g, has(g.name) && g.name != '')",
         "each needs a name where there are several",
-        path=".graphs",
     ),
-    Rule(
-        f"{_GRAPHS}.all(g, self.graphs.exists_one(h, h.?name.orValue('') == g.?name.orValue('')))",
+    _of_graphs(
+        "self.graphs.all(g, !has(g.name) || self.graphs.exists_one(h, has(h.name) && h.name == g.name))",
         "a name is used twice",
-        path=".graphs",
     ),
-    Rule(
-        f"{_GRAPHS}.all(i, g, g.nodes.all(n, !{_STARTS} || {_EARLIER.format(network=_SAME_NETWORK)}))",
+    _of_graphs(
+        f"self.graphs.all(i, g, g.nodes.all(n, !has(n.weights) || !has(n.weights.node) || {_EARLIER}))",
         "weights of another graph: name a network of the same model in a graph that stands earlier in the list",
-        path=".graphs",
     ),
-    Rule(
-        f"self.objective.scoreOf != 'TargetNode' || {_GRAPHS}.all(g, "
+    _of_graphs(
+        "self.objective.scoreOf != 'TargetNode' || self.graphs.all(g, "
         f"!g.nodes.exists(n, n.name == {_SCORED} && {kind_of('n')} == 'Frozen'))",
         "the scored node is frozen; score a node that learns",
-        path=".graphs",
     ),
-    Rule(
-        f"self.objective.scoreOf != 'TargetNode' || {_GRAPHS}.all(g, "
+    _of_graphs(
+        "self.objective.scoreOf != 'TargetNode' || self.graphs.all(g, "
         f"!g.nodes.exists(n, n.name == {_SCORED} && {kind_of('n')} == 'Trained') || "
-        f"g.?edges.orValue([]).exists(e, e.destination == {_SCORED} && {is_live('e')}))",
+        f"has(g.edges) && g.edges.exists(e, e.destination == {_SCORED} && {is_live('e')}))",
         "the scored node learns nothing: give it an incoming edge that is not Cutoff",
-        path=".graphs",
     ),
     *(_most(baseline, networks) for baseline, networks in MOST_NETWORKS.items()),
 )
@@ -222,8 +248,8 @@ _TRIAL = (
         reason="FieldValueForbidden",
     ),
     Rule(
-        "self.?searchRef.orValue('') != '' || has(self.data)",
-        "is required in a GraphTrial without searchRef",
+        "has(self.searchRef) && self.searchRef != '' || has(self.data)",
+        "a GraphTrial without searchRef needs its data",
         path=".data",
         reason="FieldValueRequired",
     ),
@@ -235,6 +261,7 @@ SPEC_RULES: Rules = {
     SineParameters: _SINE,
     Space: _SPACE,
     Volume: _VOLUME,
+    Data: _DATA,
     TrainingChoice: _TRAINING,
     Comparison: _COMPARISON,
     GraphSearchSpec: (*_LIST_OF_GRAPHS, *_images(), _DESIRED, *_FIXED),

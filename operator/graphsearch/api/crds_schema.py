@@ -22,8 +22,8 @@ Object = dict[str, Any]
 
 _INT32 = 2**31 - 1
 _QUANTITY = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkKMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
-_DROPPED = ("title", "default", "anyOf", "$ref", "const", "additionalProperties", "propertyNames")
 _LIMITS = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
+_DROPPED = ("title", "description", "default", "$ref", "const", *_LIMITS)
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,22 @@ class _Generator(GenerateJsonSchema):
     """Pydantic's generator, with defaults as a user would write them."""
 
     def encode_default(self, dft: Any) -> Any:
-        """The default in JSON, without the defaults within it: the API server fills those in by itself."""
+        """The default in JSON, whole (rules judge it before the API server fills it in) but for what is empty."""
         match dft:
             case Model():
-                return dft.to_json()
+                return _without_empty(json.loads(dft.model_dump_json(by_alias=True)))
             case tuple():
                 return [self.encode_default(item) for item in dft]
         return super().encode_default(dft)
+
+
+def _without_empty(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _without_empty(item) for key, item in value.items() if item not in (None, "", [], {})}
+        case list():
+            return [_without_empty(item) for item in value]
+    return value
 
 
 @dataclass(frozen=True)
@@ -159,7 +168,7 @@ def _list(schema: Object, parts: _Parts, *, defaults: bool) -> Object:
 def _scalar(schema: Object) -> Object:
     if schema["type"] == "quantity":
         return {"x-kubernetes-int-or-string": True, "maxLength": 64, "pattern": _QUANTITY}
-    found = {key: value for key, value in schema.items() if key not in (*_DROPPED, *_LIMITS, "description")}
+    found = {key: value for key, value in schema.items() if key not in _DROPPED}
     if "const" in schema:
         found["enum"] = [schema["const"]]
     whole = schema["type"] == "integer"

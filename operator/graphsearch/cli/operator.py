@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
+from collections.abc import Coroutine
 
 from graphsearch.cli.exits import CommandError, Exit
 from graphsearch.cluster.client import ApiError, ClusterConfigError
@@ -21,11 +22,21 @@ def run(options: argparse.Namespace) -> Exit:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = read(vars(options), os.environ)
-        asyncio.run(run_process(settings, worlds_of(settings)))
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
+    return ended_well(run_process(settings, worlds_of(settings)))
+
+
+def ended_well(process: Coroutine[None, None, None]) -> Exit:
+    """Run the process to its end.
+
+    Raises:
+        CommandError: If that was not asked for.
+    """
+    try:
+        asyncio.run(process)
     except (ClusterConfigError, ApiError) as error:
         raise CommandError(Exit.UNREACHABLE, str(error)) from None
-    except (DeadPartError, LeaseLostError) as error:
+    except (DeadPartError, LeaseLostError, OSError) as error:
         raise CommandError(Exit.INTERNAL, str(error)) from None
     return Exit.OK

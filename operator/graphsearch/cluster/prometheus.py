@@ -14,11 +14,13 @@ waits for it at every look. Errors::
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import math
 import random
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -69,6 +71,7 @@ class PrometheusReader:
         password_file: str = "",
         ca_file: str = "",
         timeout: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Remember how to ask; nothing is opened yet.
 
@@ -79,6 +82,7 @@ class PrometheusReader:
             password_file: See ``username_file``.
             ca_file: Certificates that may have signed an https server's; the system's where it is empty.
             timeout: Seconds for one question, all tries together.
+            clock: Monotonic, in seconds.
 
         Raises:
             ValueError: If the credentials are half there, or of two kinds.
@@ -90,9 +94,10 @@ class PrometheusReader:
         self._basic_files = (username_file, password_file)
         self._ca_file = ca_file
         self._timeout = timeout
+        self._clock = clock
         self._session: aiohttp.ClientSession | None = None
         self._rest = 0.0
-        self._asks_again_at = 0.0
+        self._asks_again_at = -math.inf
         self._silence = ""
 
     async def __aenter__(self) -> Self:
@@ -123,7 +128,7 @@ class PrometheusReader:
         Raises:
             PrometheusError: If there is no answer, after ``timeout`` at the latest; at once while it rests.
         """
-        if time.monotonic() < self._asks_again_at:
+        if self._clock() < self._asks_again_at:
             raise PrometheusUnavailableError(self._silence)
         try:
             async with asyncio.timeout(self._timeout):
@@ -131,7 +136,7 @@ class PrometheusReader:
         except (TimeoutError, PrometheusUnavailableError) as error:
             self._silence = str(error) or f"{self.url}: no answer within {self._timeout:g} s"
             self._rest = min(_LONGEST_REST_SECONDS, max(_FIRST_REST_SECONDS, 2 * self._rest))
-            self._asks_again_at = time.monotonic() + _jittered(self._rest)
+            self._asks_again_at = self._clock() + _jittered(self._rest)
             raise PrometheusUnavailableError(self._silence) from None
         self._rest = 0.0
         return found
@@ -167,8 +172,8 @@ class PrometheusReader:
         if self._token_file:
             return {"Authorization": f"Bearer {_read(self._token_file)}"}
         if all(self._basic_files):
-            login, password = map(_read, self._basic_files)
-            return {"Authorization": aiohttp.BasicAuth(login, password).encode()}
+            pair = ":".join(map(_read, self._basic_files))
+            return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
         return {}
 
 

@@ -91,7 +91,8 @@ def reports(
             continue
         index, attempt = key
         if labels.get("__name__") == metric_names.EVALUATIONS:
-            evaluations[index] = max(evaluations.get(index, 0), int(found.values[-1]))
+            done = found.values[-1]
+            evaluations[index] = max(evaluations.get(index, 0), int(done) if math.isfinite(done) else 0)
         elif labels.get("__name__") == metric_names.RUNG_SCORE and (rung := labels.get("rung", "")).isdecimal():
             evaluations.setdefault(index, 0)
             scores.setdefault((index, attempt, int(rung)), []).extend(found.values)
@@ -152,7 +153,7 @@ class Reader:
             prometheus: Opened; None where the installation names none: pods are read themselves.
             window: Seconds to look back in Prometheus: two scrape intervals.
             fallback_after: Seconds without a sample of a pod after which it is read itself: three scrape intervals.
-            failed: Is called whenever Prometheus was asked and did not answer.
+            failed: Is called whenever Prometheus was to be asked and gave no answer.
             clock: Monotonic, in seconds.
         """
         self._prometheus = prometheus

@@ -12,6 +12,7 @@ from e2e.cluster.binaries import build
 from e2e.cluster.control_plane import QUICK_NODE_LOSS, running_control_plane
 from e2e.cluster.prometheus_server import running_prometheus, scrape_config
 from e2e.cluster.simulated_node import Timing, running_simulated_node
+from tests.integration.cluster.installation import ROOT, Operator
 
 _PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "prometheus", "promtool")
 
@@ -47,6 +48,34 @@ def namespace(control_plane):
     control_plane.kubectl("wait", "-n", name, "--for=create", "serviceaccount/default", "--timeout=60s")
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def kinds(control_plane):
+    """GraphSearch and GraphTrial are known to the API server."""
+    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+    control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    return control_plane
+
+
+@pytest.fixture
+def operator(kinds, namespace, tmp_path):
+    """Starts operators of the test's namespace, ``operator("--prometheus-url", url)``; gone after the test.
+
+    Two of them in one test have the names that they are given; a restarted one keeps its identity, so that it need
+    not wait for its own Lease.
+    """
+    started = []
+
+    def start(*flags, name="operator"):
+        scope = ("--namespaces", namespace, "--lease-namespace", namespace, "--identity", name)
+        started.append(Operator(kinds, tmp_path, *scope, "--fallback-after", "3", *flags, name=name))
+        return started[-1].start().wait_until_ready()
+
+    yield start
+    for each in started:
+        if each.runs:
+            each.kill()
 
 
 @pytest.fixture(scope="session")

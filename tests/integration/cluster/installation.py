@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 from e2e.cluster.processes import ClusterError, free_ports
+from tests.searches import SearchBuilder
 
-from graphsearch.api import GraphTrial, Outcome, SearchFacts
+from graphsearch.api import API_VERSION, GraphTrial, Outcome, SearchFacts
 from graphsearch.api.wire import search_from_object, search_status_from_object, trial_from_object
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.replay import contradictions
@@ -101,7 +102,7 @@ class Search:
     @property
     def object(self) -> dict[str, Any]:
         """The GraphSearch."""
-        return self.get("graphsearch", self.name)
+        return self.get("graphsearches", self.name)
 
     @property
     def state(self) -> str:
@@ -152,15 +153,17 @@ class Search:
 
     def patch(self, **spec: Any) -> Search:
         """Change fields of the specification."""
-        self.kubectl("patch", "graphsearch", self.name, "--type=merge", "-p", json.dumps({"spec": spec}))
+        self.kubectl("patch", "graphsearches", self.name, "--type=merge", "-p", json.dumps({"spec": spec}))
         return self
 
 
-def apply(control_plane, namespace: str, manifest: dict[str, Any]) -> Search:
-    """Apply a GraphSearch."""
-    text = json.dumps(manifest | {"metadata": manifest["metadata"] | {"namespace": namespace}})
-    control_plane.kubectl("apply", "-f", "-", input=text)
-    return Search(control_plane, namespace, manifest["metadata"]["name"])
+def apply(control_plane, namespace: str, search: SearchBuilder, name: str = "s") -> Search:
+    """Apply a GraphSearch whose trials ask for a GPU."""
+    trainer = {"resources": {"limits": {"nvidia.com/gpu": 1}}}
+    spec = {"trainer": trainer, "checkpoint": {"uri": "s3://searches"}} | search.spec
+    manifest = {"apiVersion": API_VERSION, "kind": "GraphSearch", "metadata": {"name": name, "namespace": namespace}}
+    control_plane.kubectl("apply", "-f", "-", input=json.dumps(manifest | {"spec": spec}))
+    return Search(control_plane, namespace, name)
 
 
 def wait_for(done, describe=lambda: "", seconds: float = WAIT_SECONDS) -> None:

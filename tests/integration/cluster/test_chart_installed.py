@@ -9,12 +9,13 @@ import pytest
 import yaml
 from e2e.cluster.binaries import binary
 from e2e.cluster.commands import run
+from e2e.cluster.control_plane import running_control_plane
 from tests.integration.cluster.installation import wait_for
 
 ROOT = Path(__file__).parents[3]
 
 NEEDED = [
-    *(f"{verb} graphsearches.graphsearch.io" for verb in ("get", "list", "watch", "patch")),
+    *(f"{verb} graphsearches.graphsearch.io" for verb in ("get", "list", "watch", "patch", "delete")),
     "patch graphsearches.graphsearch.io/status",
     *(f"{verb} graphtrials.graphsearch.io" for verb in ("get", "list", "watch", "create", "patch", "delete")),
     "patch graphtrials.graphsearch.io/status",
@@ -134,3 +135,25 @@ def test_users_get_the_kinds_with_the_roles_they_have(control_plane, namespace, 
         for user in ("viewer", "editer", "stranger")
     }
     assert can == {"viewer": {"get"}, "editer": {"get", "create", "delete"}, "stranger": set()}
+
+
+@pytest.mark.usefixtures("_programs")
+def test_uninstalling_keeps_searches_and_nothing_else(tmp_path):
+    """Through upgrade and rollback too; the next install takes the kinds that were kept for its own."""
+    with running_control_plane(tmp_path) as cluster:
+        helm = [binary("helm"), "--kubeconfig", cluster.kubeconfig, "--namespace", "graphsearch"]
+        run([*helm, "install", "gs", ROOT / "charts/graphsearch", "--create-namespace"])
+        cluster.kubectl("apply", "-f", str(ROOT / "examples/cluster/digits.yaml"))
+        run([*helm, "upgrade", "gs", ROOT / "charts/graphsearch", "--set", "namespaced.enabled=true"])
+        run([*helm, "rollback", "gs", "1"])
+        run([*helm, "uninstall", "gs"])
+        left = "all,cm,sa,roles,rolebindings,networkpolicies,leases,secrets"
+        own = cluster.kubectl(
+            "get", left, "-n", "graphsearch", "-l", "app.kubernetes.io/part-of=graphsearch", "-o", "name"
+        )
+        wide = cluster.kubectl("get", "clusterroles,clusterrolebindings", "-l", "app.kubernetes.io/part-of=graphsearch")
+        assert (own, wide) == ("", "")
+        assert cluster.kubectl("get", "graphsearches", "-A", "-o", "name").split() == [
+            "graphsearch.graphsearch.io/digits"
+        ]
+        run([*helm, "install", "gs", ROOT / "charts/graphsearch"])

@@ -14,8 +14,9 @@ from tests.integration.cluster.kubelet import logs_of_pods
 from tests.integration.cluster.recorded_search import record
 from tests.searches import HandPlayed, a_search, drawn_curve
 
-from graphsearch.api import Condition, ConditionStatus, ConditionType, GraphTrialObjectStatus, Outcome
+from graphsearch.api import Condition, ConditionStatus, ConditionType, GraphTrialObjectStatus
 from graphsearch.api import names as n
+from graphsearch.api.wire import trial_spec_to_wire
 from graphsearch.cli.exits import Exit
 from graphsearch.cli.main import main
 from graphsearch.search.settled import settle
@@ -153,6 +154,23 @@ def test_a_waiting_trial_says_why(graphsearch, cluster, namespace):
     assert "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu." in out
 
 
+def test_a_trial_applied_by_hand_is_explained_without_a_search(graphsearch, cluster, namespace):
+    """It is a search of its own, of any name."""
+    search = a_search().trials(1).obj()
+    trial = HandPlayed(settle(search)).look().ledger.trials[0]
+    spec = trial_spec_to_wire(trial) | {"data": search.spec.data.to_json(), "searchRef": ""}
+    metadata = {"name": "by-hand", "namespace": namespace}
+    made = {"apiVersion": f"{n.GROUP}/{n.VERSION}", "kind": "GraphTrial", "metadata": metadata, "spec": spec}
+    cluster.kubectl("create", "-f", "-", input=json.dumps(made))
+    code, out, _ = graphsearch("explain", "by-hand", "-o", "json")
+    assert code == Exit.OK
+    assert {key: json.loads(out)[key] for key in ("trial", "outcome", "why")} == {
+        "trial": "by-hand",
+        "outcome": None,
+        "why": "is not over",
+    }
+
+
 def test_logs_of_live_pods_have_their_attempt_in_front(graphsearch, cluster, namespace, tmp_path):
     """Those of other searches and of pods that do not run are left out, unless the trial is named."""
     recorded = record(cluster, a_search().having(checkpoint={"uri": "s3://searches"}).obj(), namespace, "s")
@@ -208,7 +226,7 @@ def test_each_command_sets_its_desired_state(graphsearch, cluster, namespace, co
     code, out, _ = graphsearch(command, "s", "-o", "json")
     assert code == Exit.OK
     assert json.loads(out)["desiredState"] == wanted
-    after = json.loads(cluster.kubectl("get", "graphsearch", "s", "-n", namespace, "-o", "json"))["spec"]
+    after = json.loads(cluster.kubectl("get", "graphsearch/s", "-n", namespace, "-o", "json"))["spec"]
     assert after == before | {"desiredState": wanted}
 
 
@@ -380,7 +398,7 @@ def test_purge_finds_what_a_search_has_left_that_is_gone(graphsearch, namespace,
     assert store.list("") == ["gone-not/x"]
 
 
-def test_an_endpoint_only_the_cluster_knows_is_said_to_be_the_matter(graphsearch, cluster, namespace, bucket):
+def test_an_endpoint_only_the_cluster_knows_is_said_to_be_the_matter(graphsearch, cluster, namespace, bucket, tmp_path):
     """The user is told of the option; with it the report is there."""
     inside = bucket | {"endpoint": "http://s3.storage.svc.invalid:8333"}
     search = a_search().trials(2).evaluations(2).having(checkpoint=inside)
@@ -388,14 +406,5 @@ def test_an_endpoint_only_the_cluster_knows_is_said_to_be_the_matter(graphsearch
     code, _, err = graphsearch("report", "s")
     assert code == Exit.STORAGE
     assert "--endpoint" in err
-
-
-def test_the_best_trial_of_a_record_is_one_that_succeeded(cluster, namespace):
-    """The helper of these tests writes what an operator would have: names of trials agree."""
-    search = a_search().trials(4).evaluations(4)
-    ledger = played(search)
-    record(cluster, search.obj(), namespace, "s").show(ledger)
-    found = json.loads(cluster.kubectl("get", "graphtrials", "-n", namespace, "-o", "json"))["items"]
-    outcomes = {obj["metadata"]["name"]: obj["status"]["outcome"] for obj in found}
-    assert outcomes == {trial.name: str(trial.status.outcome) for trial in ledger.trials.values()}
-    assert Outcome.SUCCEEDED in outcomes.values()
+    assert graphsearch("report", "s", "--endpoint", bucket["endpoint"], "--to", tmp_path)[0] == Exit.OK
+    assert (tmp_path / "index.html").exists()

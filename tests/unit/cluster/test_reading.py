@@ -23,9 +23,9 @@ LIVE = {
 }
 
 
-def score(*values, index=3, attempt=1, rung="1", **labels):
+def score(*values, of=(3, 1), rung="1", **labels):
     """A series of rung scores, as Prometheus labels what the live pod of a trial shows."""
-    pod = LIVE[index, attempt]
+    pod, (index, attempt) = LIVE[of], of
     own = {
         "__name__": "graphtrial_rung_score",
         "search_uid": SEARCH,
@@ -54,7 +54,7 @@ def read(*series):
 
 def test_scores_of_live_pods_become_reports():
     """With evaluation, attempt and source."""
-    found = read(score(0.5, 0.5), score(0.25, index=4, attempt=2, rung="2"))
+    found = read(score(0.5, 0.5), score(0.25, of=(4, 2), rung="2"))
     assert found.reports == (
         Report(3, 1, 0.5, 1, "Prometheus"),
         Report(4, 2, 0.25, 2, "Prometheus"),
@@ -124,8 +124,9 @@ def test_not_a_number_is_a_score_and_agrees_with_itself():
 
 def test_evaluations_done_tell_that_a_pod_is_heard():
     """From its first moment on, before it has any score."""
-    found = read(evaluations(0.0), evaluations(6.0, 7.0, index=4, attempt=2))
+    found = read(evaluations(0.0), evaluations(6.0, 7.0, of=(4, 2)))
     assert (found.reports, found.evaluations) == ((), {3: 0, 4: 7})
+    assert read(evaluations(math.nan)).evaluations == {3: 0}
 
 
 @settings(max_examples=50, deadline=None)

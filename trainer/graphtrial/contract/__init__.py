@@ -9,7 +9,9 @@ Serialised objects leave defaults out: a field added later does not change the d
 from graphtrial.contract._base import Model, Violation, problems, refuse
 from graphtrial.contract.canonical import canonical_graph, canonical_json, digest, graph_digest
 from graphtrial.contract.catalogue import (
+    DATASET_PATTERN,
     DATASETS,
+    MODEL_PATTERN,
     MODELS,
     PLANNED_DATASETS,
     Dataset,
@@ -76,9 +78,11 @@ from graphtrial.contract.trial import (
 __all__ = [
     "ATTENTION",
     "DATASETS",
+    "DATASET_PATTERN",
     "ENSEMBLE",
     "LABEL",
     "MODELS",
+    "MODEL_PATTERN",
     "PLANNED_DATASETS",
     "SPEC_VARIABLE",
     "TEMPERED",

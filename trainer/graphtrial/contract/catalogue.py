@@ -18,6 +18,8 @@ _WRN = re.compile(r"wrn-(?P<depth>10|16|22|28|34|40)-(?P<width>[1-9]|1[0-2])")
 _RESNET = re.compile(r"resnet(?P<depth>" + "|".join(map(str, _RESNET_DEPTHS)) + ")")
 _PLANNED = re.compile(r"resnet(18|34|50|101|152)|abn-resnet(20|32|44|56|110|18|34|50|101|152)")
 _FOREIGN = re.compile(r"(torchvision|timm):[A-Za-z0-9_.\-]+|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+MODEL_PATTERN = "|".join(re.sub(r"\?P<\w+>", "?:", pattern.pattern) for pattern in (_RESNET, _WRN, _PLANNED, _FOREIGN))
+"""What a model's name matches as a whole."""
 
 MODELS = (*(f"resnet{depth}" for depth in _RESNET_DEPTHS), "wrn-10-1", "wrn-16-2", "wrn-28-2", "wrn-28-6", "wrn-28-10")
 """Built-in models by name; every ``wrn-DEPTH-WIDTH`` with depth 6n+4 up to 40 and width up to 12 is one."""
@@ -71,19 +73,22 @@ PLANNED_DATASETS = (
 )
 """Data sets of spec 7 that a manifest may name and this version cannot load yet."""
 
+DATASET_PATTERN = "|".join((*DATASETS, *PLANNED_DATASETS, _FOREIGN.pattern))
+"""What a data set's name matches as a whole."""
+
 
 def model_problem(name: str) -> str | None:
     """Why ``name`` cannot be a model, or None."""
     if not name:
         return f"is required: one of {', '.join(MODELS)}, torchvision:NAME, timm:NAME or package.module:Name"
-    if is_built_in(name) or _PLANNED.fullmatch(name) or _FOREIGN.fullmatch(name):
+    if re.fullmatch(MODEL_PATTERN, name):
         return None
     return f"unknown model {name!r}; use one of {', '.join(MODELS)}, torchvision:NAME, timm:NAME or package.module:Name"
 
 
 def dataset_problem(name: str) -> str | None:
     """Why ``name`` cannot be a data set, or None."""
-    if name in DATASETS or name in PLANNED_DATASETS or _FOREIGN.fullmatch(name):
+    if re.fullmatch(DATASET_PATTERN, name):
         return None
     known = ", ".join((*DATASETS, *PLANNED_DATASETS))
     return f"unknown data set {name!r}; use one of {known} or package.module:Name"

@@ -1,0 +1,174 @@
+"""Things are killed at random moments, with a seed that is printed; facts stay whole, and scores are those undisturbed.
+
+Each search runs beside an undisturbed one of the same manifest. What must hold afterwards: no trial is lost, doubled
+or judged otherwise than its facts say, and every score that both recorded is the same. With one trial at a time the
+whole searches are equal.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+from tests.integration.cluster.installation import apply, assert_sound, ranking, scores, seed_of_chaos, wait_for
+from tests.integration.cluster.test_search import PROMETHEUS, small
+
+
+@pytest.fixture
+def chance():
+    """Random moments that can be played again."""
+    return random.Random(seed_of_chaos())
+
+
+def assert_same_scores(one, other):
+    """Every score that both have recorded is the same: it does not depend on what happened around it."""
+    known, found = scores(one), scores(other)
+    for index in known.keys() & found.keys():
+        assert dict(known[index]).items() & dict(found[index]).items() or not (known[index] and found[index])
+        both = dict(known[index]).keys() & dict(found[index]).keys()
+        assert {e: dict(known[index])[e] for e in both} == {e: dict(found[index])[e] for e in both}
+
+
+def until_over(search, disturb, *, times):
+    """Disturb a search again and again until it has ended or was disturbed often enough; how often."""
+    count = 0
+    while count < times and search.condition("Succeeded")[0] in ("", "Unknown"):
+        disturb()
+        count += 1
+    search.wait(seconds=400)
+    return count
+
+
+def test_the_operator_is_killed_fifty_times(kinds, namespace, operator, simulated_node, chance):
+    """With one trial at a time, the search is the undisturbed one."""
+    simulated_node(gpus=2, pace=0.6)
+    manifest = small().trials(8).parallel(1).compared(finalists=1, repeats=2, baselines=["Independent"])
+    first = operator()
+    undisturbed = apply(kinds, namespace, manifest, "undisturbed").wait()
+    search = apply(kinds, namespace, manifest)
+
+    def disturb():
+        time.sleep(chance.uniform(0.3, 2.5))
+        first.kill()
+        first.start()
+
+    kills = until_over(search, disturb, times=50)
+    print(f"killed {kills} times")
+    assert_sound(search)
+    assert (scores(search), ranking(search)) == (scores(undisturbed), ranking(undisturbed))
+    attempts = [len(trial.status.attempts) for trial in search.trials]
+    assert attempts == [1] * len(attempts)
+
+
+def test_trainers_are_killed_fifty_times(kinds, namespace, operator, simulated_node, chance):
+    """Containers end by SIGKILL; attempts resume, and no score is another."""
+    node = simulated_node(gpus=3, pace=0.4)
+    operator()
+    undisturbed = apply(kinds, namespace, small(), "undisturbed").wait()
+    search = apply(kinds, namespace, small().trials(24).budget(maxFailedTrials=24))
+    killed = []
+
+    def disturb():
+        time.sleep(chance.uniform(0.1, 0.6))
+        running = [pod["name"] for pod in node.pods() if pod["state"] == "Running" and pod["name"].startswith("s-t")]
+        if running:
+            killed.extend(node.kill(chance.choice(running)))
+
+    until_over(search, disturb, times=150)
+    print(f"killed {len(killed)} containers")
+    assert_sound(search)
+    assert_same_scores(search, undisturbed)
+    assert len(killed) >= 20
+
+
+def test_a_node_goes_and_its_trials_resume_elsewhere(kinds, namespace, operator, simulated_node):
+    """A node is silent: its trials are lost, not charged, and go on from their checkpoints on another node."""
+    operator()
+    first = simulated_node(gpus=3, pace=1.0)
+    search = apply(kinds, namespace, small().trials(3).never_stopping())
+    wait_for(lambda: sum(pod["state"] == "Running" for pod in first.pods()) == 3, search.describe)
+    first.vanish()
+    simulated_node(gpus=3, pace=0.3)
+    search.wait(seconds=300)
+    assert_sound(search)
+    ends = [attempt.end for trial in search.trials for attempt in trial.status.attempts if trial.index < 3]
+    assert {str(end) for end in ends} == {"Lost", "Done"}
+
+
+def test_a_drained_node_costs_its_trials_nothing(kinds, namespace, operator, simulated_node):
+    """Evicted pods save; the disruption is not charged, and scores stay what they would have been."""
+    operator()
+    first = simulated_node(gpus=3, pace=0.6)
+    undisturbed = apply(kinds, namespace, small().trials(3).never_stopping(), "undisturbed").wait()
+    search = apply(kinds, namespace, small().trials(3).never_stopping())
+    wait_for(lambda: sum(pod["state"] == "Running" for pod in first.pods()) == 3, search.describe)
+    simulated_node(gpus=3, pace=0.3)
+    kinds.kubectl("drain", first.name, "--ignore-daemonsets", "--force", "--timeout=60s")
+    search.wait()
+    assert_sound(search)
+    assert scores(search) == scores(undisturbed)
+    assert {str(attempt.end) for trial in search.trials for attempt in trial.status.attempts} <= {
+        "Lost",
+        "Done",
+        "Saved",
+    }
+
+
+def test_the_api_server_is_restarted(kinds, namespace, operator, simulated_node, chance):
+    """While it is away nothing is decided; afterwards all goes on."""
+    simulated_node(gpus=3, pace=0.6)
+    operator()
+    undisturbed = apply(kinds, namespace, small(), "undisturbed").wait()
+    search = apply(kinds, namespace, small().trials(12))
+
+    def disturb():
+        time.sleep(chance.uniform(2, 5))
+        kinds.restart_api_server()
+
+    until_over(search, disturb, times=4)
+    assert_sound(search)
+    assert_same_scores(search, undisturbed)
+
+
+def test_prometheus_is_stopped_for_a_while(kinds, namespace, operator, simulated_node, prometheus):
+    """Scores come directly meanwhile, and from Prometheus again afterwards."""
+    operator(*PROMETHEUS, prometheus.url)
+    simulated_node(gpus=3, pace=0.7)
+    search = apply(kinds, namespace, small().trials(18))
+    wait_for(lambda: search.condition("MetricsAvailable") == ("True", "Prometheus"), search.describe)
+    prometheus.stop()
+    try:
+        wait_for(lambda: search.condition("MetricsAvailable") == ("True", "Direct"), search.describe)
+    finally:
+        prometheus.start()
+    search.wait()
+    assert_sound(search)
+    assert {rung.source for trial in search.trials for rung in trial.status.rungs} >= {"Prometheus", "Direct"}
+
+
+def test_two_operators_at_once_are_one(kinds, namespace, operator, simulated_node, chance):
+    """The second stands by; when the first is killed it takes over, and nothing is done twice."""
+    simulated_node(gpus=2, pace=0.5)
+    first = operator(name="first")
+    second = operator(name="second")
+    search = apply(kinds, namespace, small().trials(6).parallel(1))
+    wait_for(lambda: len(search.trials) >= 2, search.describe)
+    first.kill()
+    first.start()
+    wait_for(lambda: "is ours" in second.log.read_text(), search.describe)
+    search.wait()
+    assert_sound(search)
+    assert [len(trial.status.attempts) for trial in search.trials] == [1] * len(search.trials)
+
+
+def test_operator_memory_of_what_it_asked_for_is_not_needed(kinds, namespace, operator, simulated_node):
+    """Killed right after it had stopped a trial, the operator's successor records how that trial ended."""
+    simulated_node(gpus=2, pace=0.4)
+    process = operator()
+    search = apply(kinds, namespace, small().trials(6).parallel(2))
+    wait_for(lambda: any(t.status.rungs and t.status.rungs[-1].decision.value == "Stop" for t in search.trials))
+    process.kill()
+    process.start()
+    search.wait()
+    assert_sound(search)

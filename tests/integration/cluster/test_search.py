@@ -1,0 +1,130 @@
+"""Whole searches on a real control plane; pods are played by a simulated node, scores come from a real Prometheus."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from e2e.cluster.simulated_node.faults import Fault, ForeignScore
+from tests.integration.cluster.installation import apply, assert_sound, ranking, scores, wait_for
+from tests.searches import a_search
+
+from graphsearch.api import API_VERSION, Outcome
+from graphtrial.contract import Purpose
+
+PROMETHEUS = ("--scrape-annotations", "--scrape-interval", "1", "--prometheus-url")
+
+
+def small():
+    """Nine graphs of two nodes, three at a time, stopped at 1, 2 and 4 of 8 evaluations."""
+    return a_search().with_nodes(2, gates=("Through", "Linear", "Cutoff")).trials(9).parallel(3).halving()
+
+
+def test_a_search_runs_to_its_report(kinds, namespace, operator, simulated_node, prometheus):
+    """Trials, finalists, comparison and report; scores come from Prometheus, and nothing is left running."""
+    operator(*PROMETHEUS, prometheus.url, "--fallback-after", "60")
+    simulated_node(gpus=3, pace=0.7)
+    search = apply(kinds, namespace, small().compared(finalists=2, repeats=2, baselines=["Independent"])).wait()
+    assert (search.condition("Succeeded"), search.state) == (("True", "Completed"), "Completed")
+    assert_sound(search)
+    rungs = [rung for trial in search.trials for rung in trial.status.rungs if trial.status.outcome is Outcome.STOPPED]
+    assert {rung.source for rung in rungs} <= {"Prometheus", "Termination"}
+    assert "Prometheus" in {rung.source for rung in rungs}
+    status = search.object["status"]
+    assert status["report"].endswith("/report/index.html")
+    assert status["comparison"][0]["names"] == ["Found"]
+    assert search.get("jobs")["items"] == []
+
+
+def test_with_one_trial_at_a_time_two_searches_are_equal(kinds, namespace, operator, simulated_node):
+    """The same seed gives the same trials, scores, decisions and ranking."""
+    operator()
+    simulated_node(gpus=2, pace=0.2)
+    searches = [apply(kinds, namespace, small().trials(6).parallel(1), name) for name in ("a", "b")]
+    first, second = (search.wait() for search in searches)
+    assert (scores(first), ranking(first)) == (scores(second), ranking(second))
+
+
+def test_a_trial_applied_by_hand_runs(kinds, namespace, operator, simulated_node):
+    """A GraphTrial without a search is trained to its end, and kubectl wait sees it."""
+    operator()
+    simulated_node(gpus=1, pace=0.2)
+    graph = {
+        "nodes": [{"name": "1", "model": "resnet8"}],
+        "edges": [{"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}}],
+        "target": "1",
+    }
+    spec = {
+        "index": 0,
+        "purpose": "Search",
+        "graph": graph,
+        "data": {"dataset": "digits"},
+        "training": {"length": {"epochs": 3}},
+        "trainer": {"resources": {"limits": {"nvidia.com/gpu": 1}}},
+        "checkpoint": {"uri": "s3://searches"},
+    }
+    manifest = {"apiVersion": API_VERSION, "kind": "GraphTrial", "metadata": {"name": "alone", "namespace": namespace}}
+    kinds.kubectl("apply", "-f", "-", input=json.dumps(manifest | {"spec": spec}))
+    kinds.kubectl("wait", "-n", namespace, "graphtrial/alone", "--for=condition=Succeeded", "--timeout=120s")
+    status = json.loads(kinds.kubectl("get", "-n", namespace, "graphtrial", "alone", "-o", "json"))["status"]
+    assert (status["outcome"], [rung["evaluation"] for rung in status["rungs"]]) == ("Succeeded", [3])
+
+
+def test_without_prometheus_from_first_to_last_weak_trials_are_still_stopped(
+    kinds, namespace, operator, simulated_node
+):
+    """Nobody answers at the address of Prometheus: pods are read themselves, and the condition says so."""
+    operator(*PROMETHEUS, "http://127.0.0.1:9")
+    simulated_node(gpus=3, pace=1.5)
+    search = apply(kinds, namespace, small())
+    wait_for(lambda: search.condition("MetricsAvailable") == ("True", "Direct"), search.describe)
+    search.wait()
+    assert_sound(search)
+    stopped = [trial for trial in search.trials if trial.status.outcome is Outcome.STOPPED]
+    assert stopped
+    assert {rung.source for trial in stopped for rung in trial.status.rungs} <= {"Direct", "Termination"}
+
+
+def test_scores_that_a_foreign_pod_exposes_change_nothing(kinds, namespace, operator, simulated_node, prometheus):
+    """A pod of another search in another place that claims a bad score for trial 0 is not believed."""
+    operator(*PROMETHEUS, prometheus.url)
+    node = simulated_node(gpus=3, pace=0.7)
+    search = apply(kinds, namespace, small().trials(3).never_stopping())
+    uid = search.object["metadata"]["uid"]
+    node.fail(
+        Fault(pods="other-*", exposes=(ForeignScore(search_uid=uid, trial_uid=f"{uid}-t0", rung=8, score=0.001),))
+    )
+    apply(kinds, namespace, small().trials(1).never_stopping(), "other")
+    search.wait()
+    assert_sound(search)
+    assert 0.001 not in {score for found in scores(search).values() for _, score in found}
+
+
+@pytest.mark.parametrize(("wanted", "ends"), [("Cancelled", "Cancelled"), ("Finishing", "Completed")])
+def test_a_search_is_ended_by_its_user(kinds, namespace, operator, simulated_node, wanted, ends):
+    """Cancelled: everything stops; Finishing: running trials stop, and what follows the search is done."""
+    operator()
+    simulated_node(gpus=3, pace=2.0)
+    search = apply(kinds, namespace, small().never_stopping().compared(finalists=1, repeats=1))
+    wait_for(lambda: len([t for t in search.trials if t.status.rungs or (t.attempt and t.attempt.started_at)]) >= 3)
+    search.patch(desiredState=wanted)
+    search.wait()
+    assert search.object["status"]["facts"]["reason"] in (ends, "NoTrialCompleted")
+    outcomes = {trial.status.outcome for trial in search.trials if trial.spec.purpose is Purpose.SEARCH}
+    assert outcomes == {Outcome.CANCELLED}
+
+
+def test_a_paused_search_resumes_where_it_was(kinds, namespace, operator, simulated_node):
+    """Paused: no pod runs; resumed: the same trials go on from their checkpoints, and no score is another."""
+    operator()
+    simulated_node(gpus=3, pace=0.5)
+    undisturbed = apply(kinds, namespace, small().never_stopping(), "undisturbed").wait()
+    search = apply(kinds, namespace, small().never_stopping())
+    wait_for(lambda: any(trial.status.outcome for trial in search.trials))
+    search.patch(desiredState="Paused")
+    wait_for(lambda: search.get("pods")["items"] == [] and search.state == "Paused", search.describe)
+    search.patch(desiredState="Running")
+    search.wait()
+    assert_sound(search)
+    assert scores(search) == scores(undisturbed)
+    assert any(len(trial.status.attempts) > 1 for trial in search.trials)
