@@ -18,37 +18,31 @@ ENV LIST='import sys, tomllib; \
 project = tomllib.load(open("/src/pyproject.toml", "rb"))["project"]; \
 extras = [project["optional-dependencies"][extra] for extra in sys.argv[1:]]; \
 print(*sum(extras, project["dependencies"]), sep="\n")'
-RUN python3 -c "$LIST" operator > /src/operator.txt \
- && python3 -c "$LIST" trainer report > /src/trainer.txt
+RUN python3 -c "$LIST" operator > /operator.txt \
+ && python3 -c "$LIST" trainer report > /trainer.txt
 
-FROM base AS tools
+FROM base AS package
 COPY constraints.txt /src/
 RUN python3 -m venv /opt/build \
- && /opt/build/bin/pip install --no-cache-dir --constraint /src/constraints.txt hatchling \
- && python3 -m venv --without-pip /opt/graphsearch
-ENV INSTALL="/opt/build/bin/pip --python /opt/graphsearch/bin/python install --no-cache-dir --constraint /src/constraints.txt"
-
-FROM tools AS operator-packages
-COPY --from=lists /src/operator.txt /src/
-RUN $INSTALL --requirement /src/operator.txt
-
-FROM tools AS trainer-packages
-COPY --from=lists /src/trainer.txt /src/
-RUN $INSTALL --requirement /src/trainer.txt
-
-FROM tools AS package
+ && /opt/build/bin/pip install --no-cache-dir --constraint /src/constraints.txt hatchling
 COPY pyproject.toml README.md LICENSE /src/
 COPY trainer /src/trainer
 COPY operator /src/operator
-RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels /src \
- && $INSTALL --no-deps /wheels/*.whl
+RUN python3 -m venv --without-pip /opt/graphsearch \
+ && /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels /src \
+ && /opt/build/bin/pip --python /opt/graphsearch/bin/python install --no-deps /wheels/*.whl
 
 FROM base AS operator
 LABEL org.opencontainers.image.title="graphsearch operator" \
       org.opencontainers.image.description="Runs searches for the best way for several neural networks to teach one another" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
-COPY --from=operator-packages /opt/graphsearch /opt/graphsearch
+COPY --from=lists /operator.txt /opt/graphsearch/
+COPY constraints.txt /opt/graphsearch/
+RUN python3 -m venv /opt/graphsearch \
+ && /opt/graphsearch/bin/pip install --no-cache-dir \
+    --constraint /opt/graphsearch/constraints.txt --requirement /opt/graphsearch/operator.txt \
+ && /opt/graphsearch/bin/pip uninstall --yes pip setuptools
 COPY --from=package /opt/graphsearch /opt/graphsearch
 # The root is read-only: bytecode comes with the packages, and logs are not held back.
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
@@ -61,7 +55,12 @@ LABEL org.opencontainers.image.title="graphsearch trainer" \
       org.opencontainers.image.description="Trains one knowledge transfer graph, and builds the report of a search" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
-COPY --from=trainer-packages /opt/graphsearch /opt/graphsearch
+COPY --from=lists /trainer.txt /opt/graphsearch/
+COPY constraints.txt /opt/graphsearch/
+RUN python3 -m venv /opt/graphsearch \
+ && /opt/graphsearch/bin/pip install --no-cache-dir \
+    --constraint /opt/graphsearch/constraints.txt --requirement /opt/graphsearch/trainer.txt \
+ && /opt/graphsearch/bin/pip uninstall --yes pip
 COPY --from=package /opt/graphsearch /opt/graphsearch
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532

@@ -32,7 +32,7 @@ from graphtrial.training.step import GraphStep
 NAMES, MODEL, BATCH, CLASSES = ("1", "2", "3"), "resnet32", 64, 100
 EPOCH = 40_000 // BATCH
 """Updates."""
-WINDOW, ROUNDS = 8, 9
+WINDOW, ROUNDS = 4, 7
 """Updates in a window, and how often each kind of window is timed."""
 TARGET = 0.01
 
@@ -70,12 +70,11 @@ def compare(outbox: Outbox) -> None:
             outbox.flush()  # not timed: an epoch is longer than an upload
     none = statistics.median(seconds["none"])
     print(f"checkpoint of {len(encode(snapshot(0))) / 2**20:.1f} MiB, {len(NAMES)} x {MODEL}, 1 thread, real S3 server")
-    print(
-        f"  {'stored':<18} {'training held':>13} {'lost':>9}  of an epoch of {EPOCH} updates, {none / WINDOW * EPOCH:.0f} s"
-    )
+    epoch = none / WINDOW * EPOCH
+    print(f"  {'stored':<18} {'training held':>13} {'lost':>9}  of an epoch of {EPOCH} updates, {epoch:.0f} s")
     for kind in ("in the background", "before going on"):
         lost = statistics.median(with_it - bare for with_it, bare in zip(seconds[kind], seconds["none"], strict=True))
-        share = lost / (none / WINDOW * EPOCH)
+        share = lost / epoch
         verdict = f"target {TARGET:.0%}{' MISSED' if share >= TARGET else ''}" if kind == "in the background" else ""
         waited = statistics.median(held[kind]) * 1000
         print(f"  {kind:<18} {waited:>10.1f} ms {lost * 1000:>6.1f} ms  {share:.4%}  {verdict}".rstrip())

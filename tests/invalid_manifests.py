@@ -396,9 +396,10 @@ def _rows() -> Iterator[Invalid]:
         (TRIAL, _OF_TRIALS, True),
         (TRIAL, _OF_TRIALS_BY_THE_OPERATOR, False),
     ):
-        for name, (changes, where) in table.items():
+        for number, (name, (changes, where)) in enumerate(table.items()):
+            own_name = {"metadata.name": f"{base['metadata']['name']}-{number}"}
             field = where if where.startswith("metadata") else f"spec.{where}".removesuffix(".")
-            yield Invalid(name, changed(base, changes), field, field if is_judged else "")
+            yield Invalid(name, changed(base, own_name | changes), field, field if is_judged else "")
     quantity = changed(DRAWN, {"trainer.resources.limits.cpu": "a few"})
     yield Invalid("an amount in words", quantity, "", "spec.trainer.resources.limits.cpu")
 

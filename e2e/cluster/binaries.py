@@ -80,6 +80,7 @@ _MODULES = (
     _Module("helm", ("helm",)),
     _Module("coredns", ("coredns",), minutes=2.5),
     _Module("kueue", ("kueue",), minutes=4.5),
+    _Module("registry", ("registry",)),
 )
 _OLDEST = {
     "kubectl": (1, 34),
@@ -88,6 +89,7 @@ _OLDEST = {
     "promtool": (3, 0),
     "helm": (3, 18),
     "coredns": (1, 12),
+    "registry": (3, 0),
 }
 """Programs that any later version serves; Kubernetes' own must be of the module's minor version."""
 PROGRAMS = tuple(program for module in _MODULES for program in module.programs)
@@ -175,14 +177,15 @@ def _built(module: _Module) -> Path:
     cached = cache_folder() / "binaries"
     cached.mkdir(parents=True, exist_ok=True)
     finished = cached / f"{module.name}-{module.digest()}"
-    with _locked(cached / f"{module.name}.lock", module.name):
+    with only_one(cached / f"{module.name}.lock", module.name):
         if not finished.exists():
             _build(module, finished)
     return finished
 
 
 @contextmanager
-def _locked(path: Path, name: str) -> Iterator[None]:
+def only_one(path: Path, name: str) -> Iterator[None]:
+    """One process at a time makes what is called so; the others wait."""
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,9 +22,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from e2e.cluster.binaries import binary
-from e2e.cluster.processes import ClusterError, Server, free_ports
+from e2e.cluster.processes import LOOPBACK, ClusterError, Server, free_ports
 
-LOOPBACK = "127.0.0.1"
 SERVICE_NETWORK = "10.0.0.0/24"
 QUICK_NODE_LOSS = {"kube-controller-manager": ("--node-monitor-grace-period=8s", "--node-monitor-period=1s")}
 """Flags with which a silent node is unready after seconds instead of most of a minute."""

@@ -14,6 +14,8 @@ PACKAGES = {
     "runc": "runc",
     "buildah": "buildah",
     "iptables": "iptables",
+    "ip6tables": "iptables",
+    "ip": "iproute2",
     "conntrack": "conntrack",
     "debootstrap": "debootstrap",
     "/usr/lib/cni/bridge": "containernetworking-plugins",

@@ -1,67 +1,115 @@
-"""Images without a registry: a Debian base by debootstrap, the project's own Dockerfile by buildah (root on Linux)."""
+"""Images in the registry: a Debian base by debootstrap, the project's own Dockerfile by buildah (root on Linux).
+
+An image's tag is the digest of what it is made from, so what has not changed is neither built nor moved again.
+"""
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
 import shutil
+import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
-from e2e.cluster.binaries import _cache_folder as cache_folder
+from e2e.cluster.binaries import cache_folder, only_one
 from e2e.cluster.commands import run
 from e2e.cluster.debian import ensure_packages, program
+from e2e.cluster.registry import Registry
 
-BASE_IMAGE = "graphsearch.test/base:1"
+_BASE_IMAGE = "graphsearch.test/base:1"
 _PACKAGES = "python3,python3-pip,python3-venv,ca-certificates"
 _MACHINE = (("/etc/ssl/certs", "/etc/ssl/certs"), ("/etc/resolv.conf", "/etc/resolv.conf"))
 """What pip needs of this machine inside a build."""
-_DOCKERFILE = "FROM scratch\nCOPY base/ /\n"
+_SOURCES = ("Dockerfile", "LICENSE", "README.md", "constraints.txt", "pyproject.toml", "operator", "trainer")
+"""What .dockerignore lets into the project's images, and the recipe."""
 
 
-def build(
+def project_image(registry: Registry, project: Path, target: str) -> str:
+    """One of the project's images, built if need be; what the registry knows it as.
+
+    Args:
+        registry: That gets it.
+        project: The repository.
+        target: Of its Dockerfile: ``operator`` or ``trainer``. That one has torch: minutes, once.
+
+    Raises:
+        ClusterError: If it cannot be built, with the end of what was said.
+    """
+    name, tag = f"graphsearch-{target}", _digest(project)
+    if not registry.has(name, tag):
+        _build_and_push(project, registry, name, tag, target=target, arguments={"BASE_IMAGE": _base_image()})
+    return f"{registry.address}/{name}:{tag}"
+
+
+def program_image(registry: Registry, name: str, static_program: Path) -> str:
+    """An image with one static program and nothing else; what the registry knows it as."""
+    tag = hashlib.sha256(static_program.read_bytes()).hexdigest()[:12]
+    if not registry.has(name, tag):
+        ensure_packages()
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(static_program, Path(folder) / "program")
+            (Path(folder) / "Dockerfile").write_text('FROM scratch\nCOPY program /program\nENTRYPOINT ["/program"]\n')
+            _build_and_push(Path(folder), registry, name, tag)
+    return f"{registry.address}/{name}:{tag}"
+
+
+def _digest(project: Path) -> str:
+    """Of everything that goes into the project's images."""
+    whole = hashlib.sha256()
+    for source in _SOURCES:
+        place = project / source
+        for path in [place] if place.is_file() else sorted(place.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts and ".egg-info" not in str(path):
+                whole.update(f"{path.relative_to(project)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return whole.hexdigest()[:12]
+
+
+def _build_and_push(
     context: Path,
+    registry: Registry,
+    name: str,
     tag: str,
-    archive: Path | None = None,
     *,
     target: str = "",
     arguments: Mapping[str, str] | None = None,
 ) -> None:
-    """Build the Dockerfile in a folder; also as an OCI archive if one is named.
+    started = time.monotonic()
+    _say(f"{name}: building its image (the trainer's takes about 3 min on 2 cores the first time)")
+    local = f"{registry.address}/{name}:{tag}"
+    _build(context, local, target=target, arguments=arguments or {})
+    _say(f"{name}: built after {time.monotonic() - started:.0f} s, pushing (the trainer's: about 1 min the first time)")
+    run([*_buildah(), "push", "--tls-verify=false", "--quiet", local, f"docker://{local}"])
+    _say(f"{name}: pushed after {time.monotonic() - started:.0f} s")
 
-    Raises:
-        ClusterError: If a step fails, with the end of what it said.
-    """
+
+def _build(context: Path, tag: str, *, target: str = "", arguments: Mapping[str, str]) -> None:
     command: list[object] = [*_buildah(), "bud", "--isolation", "chroot", "--layers", "--tag", tag]
     if target:
         command += ["--target", target]
-    for name, value in (arguments or {}).items():
+    for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     for path in (*_MACHINE, *_pip_settings()):
         command += ["-v", f"{path[0]}:{path[1]}:ro"]
     run([*command, context])
-    if archive is not None:
-        run([*_buildah(), "push", "--disable-compression", tag, f"oci-archive:{archive}:{tag}"])
 
 
-def base_image() -> str:
-    """The tag of the base image, which is made once.
-
-    Raises:
-        ClusterError: If it cannot be made.
-    """
+def _base_image() -> str:
+    """The tag of the base image, which is made once."""
     ensure_packages()
     folder = cache_folder() / "base-image"
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        if BASE_IMAGE not in run([*_buildah(), "images", "--format", "{{.Name}}:{{.Tag}}"]):
+    with only_one(folder / "lock", "the base image"):
+        if _BASE_IMAGE not in run([*_buildah(), "images", "--format", "{{.Name}}:{{.Tag}}"]).split():
+            _say("base image: debootstrap (about 1 min, once)")
             shutil.rmtree(folder / "base", ignore_errors=True)
             run([program("debootstrap"), "--variant=minbase", f"--include={_PACKAGES}", "bookworm", folder / "base"])
-            (folder / "Dockerfile").write_text(_DOCKERFILE)
-            build(folder, BASE_IMAGE)
+            (folder / "Dockerfile").write_text("FROM scratch\nCOPY base/ /\n")
+            _build(folder, _BASE_IMAGE, arguments={})
             shutil.rmtree(folder / "base", ignore_errors=True)
-    return BASE_IMAGE
+    return _BASE_IMAGE
 
 
 def _pip_settings() -> Iterator[tuple[str, str]]:
@@ -83,8 +131,5 @@ def _buildah() -> list[object]:
     return [program("buildah"), "--storage-driver", "overlay", "--root", root / "store", "--runroot", root / "run"]
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

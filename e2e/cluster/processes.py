@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+LOOPBACK = "127.0.0.1"
 _TAIL_CHARACTERS = 4000
 _POLL_SECONDS = 0.05
 
@@ -101,7 +102,7 @@ def free_ports(count: int) -> list[int]:
     while len(ports) < count:
         port = random.randrange(15000, 32000)
         with socket.socket() as attempt, contextlib.suppress(OSError):
-            attempt.bind(("127.0.0.1", port))
+            attempt.bind((LOOPBACK, port))
             if port not in ports:
                 ports.append(port)
     return ports

@@ -1,4 +1,4 @@
-"""A real Prometheus on loopback, and how it finds pods: by annotations, as the chart's documentation recommends."""
+"""A real Prometheus, and how it finds pods: by annotations, as the chart's documentation recommends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from e2e.cluster.binaries import binary
-from e2e.cluster.processes import Server, free_ports
+from e2e.cluster.processes import LOOPBACK, Server, free_ports
 
 _ANNOTATION = "__meta_kubernetes_pod_annotation_prometheus_io_"
 
@@ -24,14 +24,14 @@ class PrometheusServer:
         url: Of its HTTP API, without ``/api/v1``.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], flags: Sequence[str]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], flags: Sequence[str], address: str) -> None:
         """Lay out folder and port; nothing runs yet."""
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(dict(config)))
         [port] = free_ports(1)
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{address}:{port}"
         own = [
             *(f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data"),
-            *(f"--web.listen-address=127.0.0.1:{port}", "--web.enable-lifecycle"),
+            *(f"--web.listen-address={address}:{port}", "--web.enable-lifecycle"),
             # A pod is a target at once instead of within five seconds.
             "--scrape.discovery-reload-interval=500ms",
         ]
@@ -61,7 +61,7 @@ class PrometheusServer:
 
 @contextmanager
 def running_prometheus(
-    folder: Path, config: Mapping[str, Any], *, flags: Sequence[str] = ()
+    folder: Path, config: Mapping[str, Any], *, flags: Sequence[str] = (), address: str = LOOPBACK
 ) -> Iterator[PrometheusServer]:
     """A Prometheus that is ready, and gone at the end.
 
@@ -69,11 +69,12 @@ def running_prometheus(
         folder: Empty; keeps configuration, samples and log.
         config: Its configuration file, such as from ``scrape_config``.
         flags: Further flags.
+        address: At which it listens; the machine's own where pods are to reach it.
 
     Raises:
         ClusterError: If the program cannot be had or does not start.
     """
-    server = PrometheusServer(folder, config, flags)
+    server = PrometheusServer(folder, config, flags, address)
     try:
         server.start()
         yield server

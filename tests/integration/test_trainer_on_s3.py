@@ -33,12 +33,14 @@ def test_a_trial_resumes_from_s3_on_another_process_to_the_bit(tmp_path, s3_endp
             tmp_path, graph=single_node(), attempt=attempt, checkpoint=checkpoint, training=longer_than_the_kill_takes
         )
         environment = os.environ | {"GRAPHTRIAL_SPEC": json.dumps(spec)}
-        return subprocess.Popen([sys.executable, "-m", "graphtrial"], env=environment, stderr=subprocess.DEVNULL)
+        return subprocess.Popen([sys.executable, "-m", "graphtrial"], env=environment)
 
     assert start("undisturbed", 1).wait(PATIENCE) == ExitCode.DONE
     first = start("disturbed", 1)
     bucket, until = store("disturbed"), time.monotonic() + PATIENCE
-    while not bucket.exists("latest.json") and time.monotonic() < until:
+    while not bucket.exists("latest.json"):
+        assert first.poll() is None
+        assert time.monotonic() < until
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL

@@ -19,6 +19,8 @@ from graphsearch.api import (
     TrainingChoice,
 )
 from graphsearch.api.wire import Object, where
+from graphsearch.search.settled import settle
+from graphsearch.search.teachers import teacher_keys
 from graphtrial.contract import Purpose, problems
 
 
@@ -58,12 +60,27 @@ def search_of(trial: GraphTrial, obj: Object) -> GraphSearch:
         raise ManifestError(where(obj), found) from None
 
 
-def as_contender(trial: GraphTrial, own_name: str) -> GraphTrial:
-    """The trial that was applied as the only contender of its search; its teachers' trials stay as they are."""
-    if trial.name != own_name:
+def as_contender(trial: GraphTrial, obj: Object) -> GraphTrial:
+    """The trial that was applied as the only contender of its search; its teachers' trials stay as they are.
+
+    Args:
+        trial: One of the search's.
+        obj: Of the trial that was applied.
+
+    Raises:
+        ManifestError: As ``search_of``.
+    """
+    if trial.name != obj["metadata"]["name"]:
         return trial
-    names = (trial.spec.graph.name or _search_name(own_name),)
-    spec = trial.spec.model_copy(update={"purpose": Purpose.COMPARE, "contenders": names, "repeat": 0})
+    settled = settle(search_of(trial, obj))
+    spec = trial.spec.model_copy(
+        update={
+            "purpose": Purpose.COMPARE,
+            "contenders": (trial.spec.graph.name or settled.name,),
+            "repeat": 0,
+            "teachers": teacher_keys(settled, trial.spec.graph, trial.spec.split, trial.spec.seed),
+        }
+    )
     return trial.model_copy(update={"spec": spec})
 
 

@@ -226,7 +226,8 @@ def _cause(job: Object | None, pod: Object, code: int, why: str, asked: bool) ->
 def _message(pod: Object, terminated: Object, code: int, why: str, result: TrialResult | None) -> str:
     """Why a trainer failed, in one line."""
     if why == "OOMKilled":
-        limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory")
+        [own] = [found for found in pod["spec"]["containers"] if found["name"] == n.CONTAINER]
+        limit = own.get("resources", {}).get("limits", {}).get("memory")
         of = f" of {limit}; raise spec.trainer.resources.limits.memory" if limit else "; its node had no more"
         return f"OOMKilled: it needed more than its memory limit{of}"
     if result and result.message:

@@ -104,9 +104,15 @@ class PrometheusReader:
         """Open the session.
 
         Raises:
-            OSError: If ``ca_file`` cannot be read.
+            PrometheusRefusedError: If ``ca_file`` holds no certificates.
         """
-        tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=self._ca_file) if self._ca_file else True
+        try:
+            tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=self._ca_file) if self._ca_file else True
+        except OSError as error:
+            message = (
+                f"{self._ca_file}: {error.strerror}; it holds the certificates that Prometheus is trusted by, in PEM"
+            )
+            raise PrometheusRefusedError(message) from None
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls))
         return self
 

@@ -190,8 +190,8 @@ class Reader:
         heard = self._hearing(search_uid, live)
         wants_prometheus = metrics.source is MetricsSource.PROMETHEUS
         shown, failure = Found(), ""
-        if wants_prometheus and self._prometheus is not None:
-            shown, failure = await self._from_prometheus(self._prometheus, namespace, search_uid, live)
+        if wants_prometheus:
+            shown, failure = await self._from_prometheus(namespace, search_uid, live)
         for pod in _shown_pods(shown, live):
             heard[pod.uid].by_prometheus = self._clock()
         is_direct = not wants_prometheus or metrics.fallback is Fallback.DIRECT
@@ -217,11 +217,12 @@ class Reader:
         self._heard[search_uid] = heard
         return heard
 
-    async def _from_prometheus(
-        self, prometheus: PrometheusReader, namespace: str, search_uid: str, live: Mapping[Key, LivePod]
-    ) -> tuple[Found, str]:
+    async def _from_prometheus(self, namespace: str, search_uid: str, live: Mapping[Key, LivePod]) -> tuple[Found, str]:
+        """What Prometheus shows, and why it shows nothing where it was to be asked in vain."""
+        if self._prometheus is None:
+            return Found(), "this installation names no Prometheus"
         try:
-            series = await prometheus.read(namespace, search_uid, self._window)
+            series = await self._prometheus.read(namespace, search_uid, self._window)
         except PrometheusError as error:
             self._failed()
             return Found(), str(error)

@@ -50,7 +50,7 @@ class Recorded:
             namespace: Of the search and all its children.
             facts: Of the search.
             owner: The ownerReference that its trials carry.
-            adapt: What a trial is to the planner, where it is not what the user wrote.
+            adapt: What a trial is to the planner, where it is not what the user wrote; may raise ManifestError.
         """
         self.ledger = Ledger(facts, PackedTrials())
         self.shown: dict[int, GraphTrialObjectStatus] = {}

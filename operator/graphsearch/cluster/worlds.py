@@ -20,7 +20,6 @@ from graphsearch.api import (
     GraphSearch,
     GraphSearchStatus,
     ManifestError,
-    Outcome,
     Reason,
     SearchFacts,
     observed,
@@ -42,7 +41,6 @@ from graphsearch.cluster.showing import changed, search_status
 from graphsearch.cluster.world import ClusterWorld, Seat
 from graphsearch.search.settled import settle
 from graphsearch.search.support import unsupported
-from graphtrial.contract import Purpose
 
 _log = logging.getLogger(__name__)
 
@@ -186,7 +184,7 @@ class Worlds:
                 return None
             created = datetime.fromisoformat(obj["metadata"]["creationTimestamp"]).timestamp()
             facts = SearchFacts(uid=key, started_at=created)
-            adapt = partial(as_contender, own_name=obj["metadata"]["name"])
+            adapt = partial(as_contender, obj=obj)
             recorded = Recorded(self._seat.client, obj["metadata"]["namespace"], facts, owner_of(obj), adapt=adapt)
             entry = self._entries[key] = Entry(obj, recorded)
         entry.obj = obj
@@ -328,7 +326,7 @@ class Worlds:
             world.ledger,
             entry.shown,
             metrics=world.metrics,
-            report=self._report(entry, world),
+            root=jobs.place(world.settled, world.ledger.search, entry.namespace, self._seat.install).root,
             generation=entry.generation,
             now=now,
         ).model_copy(update={"facts": facts})
@@ -344,12 +342,6 @@ class Worlds:
             await self._seat.announcer.event(entry.obj, "Warning" if failed else "Normal", shown.state, message)
         entry.shown, entry.shown_at = shown, now
         self._seat.telemetry.search_is(entry.namespace, entry.name, shown.state, shown.trials)
-
-    def _report(self, entry: Entry, world: ClusterWorld) -> str:
-        if not world.ledger.outcomes[Purpose.REPORT, Outcome.SUCCEEDED]:
-            return ""
-        place = jobs.place(world.settled, world.ledger.search, entry.namespace, self._seat.install)
-        return f"{place.root}/report/index.html"
 
     async def _write(self, entry: Entry, status: Object) -> None:
         kind = TRIALS if entry.is_alone else SEARCHES

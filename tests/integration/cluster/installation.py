@@ -60,6 +60,12 @@ class Operator:
         return code
 
     @property
+    def pid(self) -> int:
+        """Of the process, which must run."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def runs(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None

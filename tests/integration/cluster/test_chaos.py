@@ -49,7 +49,10 @@ def test_the_operator_is_killed_fifty_times(kinds, namespace, operator, simulate
     search = apply(kinds, namespace, manifest)
 
     def disturb():
-        time.sleep(chance.uniform(0.3, 2.5))
+        # Now and then before it has listed anything, else somewhere in its work.
+        if chance.random() < 0.8:
+            first.wait_until_ready()
+        time.sleep(chance.uniform(0, 1.5))
         first.kill()
         first.start()
 

@@ -50,7 +50,8 @@ class Process:
 
     def wait(self, **what):
         """Until it has said that."""
-        wait_for(lambda: self.told(**what), self.describe)
+        wait_for(lambda: self.told(**what) or self.process.poll() is not None, self.describe)
+        assert self.told(**what), self.describe()
         return self
 
     def wait_ready(self, word="working"):
@@ -86,7 +87,8 @@ class Process:
 
     def describe(self):
         """For a failed test."""
-        return self.log.read_text()[-4000:] + self.said.read_text()[-2000:]
+        said = self.log.read_text()[-4000:] + self.said.read_text()[-2000:]
+        return f"exit code {self.process.poll()}\n{said}"
 
 
 @pytest.fixture
@@ -158,10 +160,8 @@ def test_whatever_moves_gives_its_search_a_turn(start, apply, control_plane, nam
 
 def graph():
     """One node that learns from labels."""
-    return {
-        "nodes": [{"name": "1", "model": "resnet8"}],
-        "edges": [{"to": "1", "loss": "CE", "gate": {"type": "Through"}}],
-    }
+    edge = {"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}}
+    return {"nodes": [{"name": "1", "model": "resnet8"}], "edges": [edge]}
 
 
 def test_nothing_is_left_on_an_object_that_was_only_watched(start, apply, control_plane, namespace):
@@ -235,8 +235,8 @@ def test_a_killed_operator_is_followed_by_its_next_process_at_once(start, apply)
     assert start("same").wait_ready().wait(turned="shared").end() == 0
 
 
-def test_an_operator_whose_lease_is_taken_ends_and_writes_no_more(start, apply, control_plane, namespace):
-    """The exit code is not zero, and the message says who took it."""
+def test_an_operator_whose_lease_is_taken_ends_with_a_message(start, apply, control_plane, namespace):
+    """The exit code is not zero, and the log says who took it."""
     apply(MANIFEST, name="busy", annotations={"turn": "write"})
     operator = start().wait_ready().wait(turned="busy")
 
@@ -246,8 +246,23 @@ def test_an_operator_whose_lease_is_taken_ends_and_writes_no_more(start, apply, 
 
     assert operator.code() == 1
     assert "was taken by thief" in operator.describe()
-    search = ("-n", namespace, "get", "gs", "busy", "-o", "jsonpath={.metadata.labels.written}")
-    assert control_plane.kubectl(*search) == control_plane.kubectl(*search)
+
+
+def test_an_operator_that_was_held_up_writes_nothing_once_another_has_taken_over(start, apply):
+    """A process that wakes up after its Lease has expired must not carry out what it was about to."""
+    apply(MANIFEST, name="busy", annotations={"turn": "write"})
+    first = start("first").wait_ready().wait(turned="busy")
+    second = start("second").wait_ready("standing by")
+
+    first.process.send_signal(signal.SIGSTOP)
+    second.wait_ready().wait(turned="busy")
+    written = first.told(turned="busy")
+    first.process.send_signal(signal.SIGCONT)
+
+    assert first.code() == 1
+    assert "another operator may have taken over" in first.describe()
+    assert first.told(turned="busy") == written
+    assert second.end() == 0
 
 
 def test_a_watch_that_is_refused_ends_the_process_with_a_message(start, apply, control_plane, namespace):

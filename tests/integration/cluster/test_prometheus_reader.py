@@ -271,6 +271,20 @@ def test_a_search_may_be_read_directly_from_the_start(pods):
     assert failures == []
 
 
+def test_an_installation_without_prometheus_reads_every_pod_itself(pods):
+    """As the chart's values say; the condition tells why."""
+    exposition, pod = pods.start(0, free_ports(1)[0])
+    exposition.rungs[1] = 0.5
+
+    async def turn():
+        async with Reader(None, window=WINDOW, fallback_after=15, failed=lambda: None) as reader:
+            return await reader.read(NAMESPACE, pods.search_uid, {(0, 1): pod}, metrics=BY_PROMETHEUS)
+
+    reading = asyncio.run(turn())
+    assert reading.reports == (Report(0, 1, 0.5, 1, "Direct"),)
+    assert (reading.reason, reading.message) == (MetricsReason.DIRECT, "this installation names no Prometheus")
+
+
 def test_pods_that_do_not_answer_cost_no_other_its_scores(pods):
     """One that hangs, one that is gone, one that is no trainer."""
     exposition, good = pods.start(0, free_ports(1)[0])
@@ -442,6 +456,16 @@ def test_a_token_that_is_not_there_is_named(tmp_path):
     missing = tmp_path / "token"
     with pytest.raises(PrometheusRefusedError, match=f"^{missing}: No such file or directory"):
         ask("http://127.0.0.1:1", token_file=str(missing))
+
+
+@pytest.mark.parametrize("text", [None, "no certificate"])
+def test_a_file_without_certificates_is_named(tmp_path, text):
+    """Before anything is asked."""
+    authority = tmp_path / "ca.crt"
+    if text:
+        authority.write_text(text)
+    with pytest.raises(PrometheusRefusedError, match=f"^{authority}: .*it holds the certificates"):
+        ask("https://127.0.0.1:1", ca_file=str(authority))
 
 
 def test_a_server_is_trusted_by_the_authority_that_is_given(tmp_path):

@@ -42,7 +42,12 @@ def a_pod() -> ObjectBuilder:
                 "creationTimestamp": at(0),
                 "ownerReferences": [owner],
             },
-            "spec": {"containers": [{"name": "trainer", "resources": {"limits": {"memory": "1Gi"}}}]},
+            "spec": {
+                "containers": [
+                    {"name": "injected-proxy"},
+                    {"name": "trainer", "resources": {"limits": {"memory": "1Gi"}}},
+                ]
+            },
             "status": {"phase": "Pending"},
         }
     )
@@ -84,7 +89,8 @@ class ObjectBuilder:
     def container(self, **state: Any) -> ObjectBuilder:
         """The state of its container."""
         status = {"name": "trainer", "state": state, "imageID": "sha256:abc", "image": "trainer:1"}
-        return self._with("status", containerStatuses=[status])
+        proxy = {"name": "injected-proxy", "state": {"running": {"startedAt": at(5)}}}
+        return self._with("status", containerStatuses=[proxy, status])
 
     def waiting(self, reason: str, message: str = "") -> ObjectBuilder:
         """Its container does not run yet."""

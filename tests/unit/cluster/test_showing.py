@@ -36,7 +36,7 @@ def on_a_cluster(search):
 
 def show(world, before=None, **changes):
     """The search's status after what was shown before."""
-    given = {"metrics": RUNS, "report": "", "generation": 3, "now": NOW} | changes
+    given = {"metrics": RUNS, "root": "s3://b", "generation": 3, "now": NOW} | changes
     return search_status(world.settled, world.ledger, before or GraphSearchStatus(), **given)
 
 
@@ -91,7 +91,7 @@ def test_a_search_has_succeeded_only_when_its_report_is_built():
     assert (status.state, conditions(status)["Succeeded"]) == ("Reporting", ("Unknown", "Reporting"))
     [report] = world.of(Purpose.REPORT)
     world.end(report.index)
-    status = show(world, report="s3://b/report/index.html")
+    status = show(world)
     assert conditions(status) == {
         "Accepted": ("True", "Accepted"),
         "Progressing": ("False", "Completed"),
