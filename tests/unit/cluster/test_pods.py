@@ -283,6 +283,12 @@ def test_a_trainer_that_is_done_leaves_its_scores_and_nodes():
             id="asked to stop while its node was drained",
         ),
         pytest.param(
+            a_pod().terminated(137).condition("DisruptionTarget", "EvictionByEvictionAPI", "drained"),
+            True,
+            Ended(None, 100.0, "EvictionByEvictionAPI: drained"),
+            id="asked to stop, and killed with its node",
+        ),
+        pytest.param(
             a_pod()
             .terminated(11, message=last_words(message="s3://data: 3 files are missing", exit_code=11))
             .condition("DisruptionTarget", "EvictionByEvictionAPI", "drained"),

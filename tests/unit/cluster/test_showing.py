@@ -157,8 +157,16 @@ def test_a_paused_search_does_not_progress_and_says_why_it_was_paused():
 
 
 def test_a_search_paused_by_its_user_needs_no_message():
-    """They know why."""
-    world = HandPlayed(a_search().settled()).look().change(a_search().wanted("Paused"))
+    """They know why; that attempts could not start long ago is no reason any more."""
+    world = HandPlayed(a_search().settled())
+    world.waits = True
+    world.look()
+    for _ in range(3):
+        world.wait(100).end(0, None, "ImageUnavailable: no such image", never_started="ImageUnavailable")
+    world.waits = False
+    world.wait(100).change(a_search())
+    assert world.running == [0]
+    world.wait(100).change(a_search().wanted("Paused"))
     assert show(world).conditions[1].message == ""
 
 

@@ -17,9 +17,8 @@ def asked(path, *, stalled=0.0, ready=""):
     async def ask():
         (port,) = free_ports(1)
         served = serving(port, stalled=lambda: stalled, ready=lambda: ready, metrics=lambda: b"some_metric 1.0\n")
-        async with served, aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{port}/{path}") as answer:
-                return answer.status, await answer.text()
+        async with served, aiohttp.request("GET", f"http://127.0.0.1:{port}/{path}") as answer:
+            return answer.status, await answer.text()
 
     return asyncio.run(ask())
 
