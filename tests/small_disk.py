@@ -39,8 +39,9 @@ class SmallDisk:
         (self.path / "ballast").unlink()
 
     def make(self, access: str) -> None:
-        """Mount it anew, ``ro`` or ``rw``."""
-        assert self.tell(f"mount -o remount,{access} {self._mounted_at}") == ""
+        """Have it refuse writes, ``ro``, or take them again, ``rw``."""
+        # Of the mount and not of the file system, whose owner is another one within a user namespace.
+        assert self.tell(f"mount -o remount,bind,{access} {self._mounted_at}") == ""
 
     def tell(self, command: str) -> str:
         """Run a command beside the mount; what it complains about, empty if it succeeds."""

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from e2e.cluster.processes import ClusterError
 
 
-def run(command: Sequence[object]) -> str:
+def run(
+    command: Sequence[object],
+    *,
+    input: str | None = None,
+    check: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """A command's output.
 
+    Args:
+        command: Program and arguments.
+        input: What it reads; nothing if left out.
+        check: Whether a failure is an error; if not, what it complained of comes back as well.
+        environment: Added to this process's.
+
     Raises:
-        ClusterError: With the end of what it said, if it fails.
+        ClusterError: With the end of what it said, if ``check`` and it fails.
     """
     words = [str(part) for part in command]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
+    done = subprocess.run(  # noqa: S603
+        words,
+        input=input or "",
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ, **(environment or {})),
+    )
+    if done.returncode and check:
         said = (done.stderr + done.stdout)[-4000:]
         raise ClusterError(f"{' '.join(words)[:300]} ended with {done.returncode}:\n{said}")
-    return done.stdout
+    return done.stdout + done.stderr if done.returncode else done.stdout

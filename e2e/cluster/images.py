@@ -23,6 +23,7 @@ _BASE_IMAGE = "graphsearch.test/base:1"
 _PACKAGES = "python3,python3-pip,python3-venv,ca-certificates"
 _MACHINE = (("/etc/ssl/certs", "/etc/ssl/certs"), ("/etc/resolv.conf", "/etc/resolv.conf"))
 """What pip needs of this machine inside a build."""
+_NOBODY = "65532:65532"
 _SOURCES = ("Dockerfile", "LICENSE", "README.md", "constraints.txt", "pyproject.toml", "operator", "trainer")
 """What .dockerignore lets into the project's images, and the recipe."""
 
@@ -44,14 +45,19 @@ def project_image(registry: Registry, project: Path, target: str) -> str:
     return f"{registry.address}/{name}:{tag}"
 
 
-def program_image(registry: Registry, name: str, static_program: Path) -> str:
-    """An image with one static program and nothing else; what the registry knows it as."""
-    tag = hashlib.sha256(static_program.read_bytes()).hexdigest()[:12]
+def program_image(registry: Registry, name: str, static_program: Path, *, path: str) -> str:
+    """An image with one static program at a path and nothing else; what the registry knows it as.
+
+    Raises:
+        ClusterError: If it cannot be built, with the end of what was said.
+    """
+    recipe = f'FROM scratch\nCOPY program {path}\nUSER {_NOBODY}\nENTRYPOINT ["{path}"]\n'
+    tag = hashlib.sha256(recipe.encode() + static_program.read_bytes()).hexdigest()[:12]
     if not registry.has(name, tag):
         ensure_packages()
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy(static_program, Path(folder) / "program")
-            (Path(folder) / "Dockerfile").write_text('FROM scratch\nCOPY program /program\nENTRYPOINT ["/program"]\n')
+            (Path(folder) / "Dockerfile").write_text(recipe)
             _build_and_push(Path(folder), registry, name, tag)
     return f"{registry.address}/{name}:{tag}"
 

@@ -53,15 +53,16 @@ class Node:
 
     Attributes:
         name: Of the Node object.
+        pause_image: On the node; its container waits until it is told to end.
     """
 
     def __init__(self, name: str, folder: Path, control_plane: ControlPlane, pause_image: str) -> None:
         """Describe the servers; nothing runs yet."""
         self.name = name
+        self.pause_image = pause_image
         self._folder = folder
         self._socket = folder / "containerd.sock"
         self._control_plane = control_plane
-        self._pause_image = pause_image
         self._namespaces_before = traces.network_namespaces()
         self._containerd = Server("containerd", [program("containerd"), "-c", folder / "containerd.toml"], folder)
         self._kubelet = Server("kubelet", self._kubelet_command(), folder)
@@ -165,7 +166,7 @@ class Node:
         folder = self._folder
         (folder / "cni").mkdir(exist_ok=True)
         (folder / "cni" / "10-graphsearch.conflist").write_text(json.dumps(_network(folder)))
-        places = {"folder": folder, "images": cache_folder() / "containerd", "pause": self._pause_image}
+        places = {"folder": folder, "images": cache_folder() / "containerd", "pause": self.pause_image}
         (folder / "containerd.toml").write_text(_CONTAINERD.format(**places))
         (folder / "kubelet.yaml").write_text(json.dumps(_kubelet_configuration(folder, self._socket)))
         (folder / "kube-proxy.yaml").write_text(json.dumps(self._proxy_configuration()))
@@ -205,7 +206,7 @@ def running_node(
     ensure_packages()
     folder.mkdir(parents=True, exist_ok=True)
     with _alone():
-        node = Node(name, folder, control_plane, program_image(registry, "pause", _pause_program()))
+        node = Node(name, folder, control_plane, program_image(registry, "pause", _pause_program(), path="/pause"))
         try:
             node.start()
             node.give_gpus(gpus)

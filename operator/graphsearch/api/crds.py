@@ -25,7 +25,8 @@ from graphsearch.api.search_status import GraphSearchStatus
 from graphtrial.contract import Graph, Model
 
 _RULES: Rules = {**GRAPH_RULES, **SPEC_RULES, **FACT_RULES}
-_KEYS: dict[type[Model], str] = {Condition: "type", Attempt: "number", Rung: "evaluation"}
+_KEYS: dict[type[Model], str] = {Condition: "type", Attempt: "number", Rung: "evaluation", Graph: "name"}
+"""Old and new items of these lists are told apart, so that rules can compare them."""
 _NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 _TRIAL_NAME_LENGTH = 58
 """The Job of its attempt 40 has five characters more, and names of Jobs end at 63."""

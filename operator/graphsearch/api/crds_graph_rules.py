@@ -7,6 +7,7 @@ graph (whether the scored node learns through an ensemble) stays with the operat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from graphsearch.api.crds_schema import Rule, Rules
 from graphtrial.contract import (
@@ -187,47 +188,50 @@ def _of_edges(rule: str, message: str) -> Rule:
     return Rule(f"!has(self.edges) || {rule}", message, path=".edges")
 
 
-_GRAPH = (
-    Rule("self.nodes.all(n, self.nodes.exists_one(m, m.name == n.name))", "a name is used twice", path=".nodes"),
-    Rule(
-        f"self.nodes.all(n, n.name != '{ENSEMBLE}' || {kind_of('n')} == 'Ensemble')",
-        f"'{ENSEMBLE}' is the ensemble's score; choose another name",
-        path=".nodes",
-    ),
-    Rule(
-        "!has(self.target) || self.target == '' || self.nodes.exists(n, n.name == self.target)",
-        "there is no such node; name one of this graph's",
-        path=".target",
-        shown='"there is no node \'" + self.target + "\'; name one of this graph\'s"',
-    ),
-    _of_edges(
-        f"self.edges.all(e, !({_UNKNOWN_SOURCE}))",
-        f"an edge comes from no node of this graph; sources are {LABEL} and the names of nodes",
-    ),
-    _of_edges(
-        "self.edges.all(e, self.nodes.exists(n, n.name == e.destination))",
-        "an edge leads to no node of this graph; destinations are names of nodes",
-    ),
-    _of_edges(f"self.edges.all(e, !({_UNTRAINED}))", "only a Trained node learns from an edge (or cut it)"),
-    _of_edges(
-        f"self.edges.all(e, self.edges.exists_one(f, {_TWIN}))", "two edges have the same ends and the same loss"
-    ),
-    Rule(
-        "self.nodes.all(n, !has(n.follows) || n.follows == '' || "
-        f"self.nodes.exists(m, m.name == n.follows && {kind_of('m')} == 'Trained'))",
-        "an EMA node follows a trained node of this graph",
-        path=".nodes",
-    ),
-    Rule(
-        "self.nodes.all(n, !has(n.members) || n.members.all(name, "
-        f"self.nodes.exists(m, m.name == name && {kind_of('m')} != 'Ensemble')))",
-        "members are trained, frozen or EMA nodes of this graph",
-        path=".nodes",
-    ),
-    _of_edges(
-        f"!{_UNSUPERVISED} || self.edges.all(e, e.source == '{LABEL}' || e.?gate.type.orValue('Through') != 'Correct')",
-        "Correct needs labels, and this edge acts on unlabelled images; use Through, Linear or Threshold",
-    ),
+_GRAPH = tuple(
+    replace(rule, at_birth=True)
+    for rule in (
+        Rule("self.nodes.all(n, self.nodes.exists_one(m, m.name == n.name))", "a name is used twice", path=".nodes"),
+        Rule(
+            f"self.nodes.all(n, n.name != '{ENSEMBLE}' || {kind_of('n')} == 'Ensemble')",
+            f"'{ENSEMBLE}' is the ensemble's score; choose another name",
+            path=".nodes",
+        ),
+        Rule(
+            "!has(self.target) || self.target == '' || self.nodes.exists(n, n.name == self.target)",
+            "there is no such node; name one of this graph's",
+            path=".target",
+            shown='"there is no node \'" + self.target + "\'; name one of this graph\'s"',
+        ),
+        _of_edges(
+            f"self.edges.all(e, !({_UNKNOWN_SOURCE}))",
+            f"an edge comes from no node of this graph; sources are {LABEL} and the names of nodes",
+        ),
+        _of_edges(
+            "self.edges.all(e, self.nodes.exists(n, n.name == e.destination))",
+            "an edge leads to no node of this graph; destinations are names of nodes",
+        ),
+        _of_edges(f"self.edges.all(e, !({_UNTRAINED}))", "only a Trained node learns from an edge (or cut it)"),
+        _of_edges(
+            f"self.edges.all(e, self.edges.exists_one(f, {_TWIN}))", "two edges have the same ends and the same loss"
+        ),
+        Rule(
+            "self.nodes.all(n, !has(n.follows) || n.follows == '' || "
+            f"self.nodes.exists(m, m.name == n.follows && {kind_of('m')} == 'Trained'))",
+            "an EMA node follows a trained node of this graph",
+            path=".nodes",
+        ),
+        Rule(
+            "self.nodes.all(n, !has(n.members) || n.members.all(name, "
+            f"self.nodes.exists(m, m.name == name && {kind_of('m')} != 'Ensemble')))",
+            "members are trained, frozen or EMA nodes of this graph",
+            path=".nodes",
+        ),
+        _of_edges(
+            f"!{_UNSUPERVISED} || self.edges.all(e, e.source == '{LABEL}' || e.?gate.type.orValue('Through') != 'Correct')",
+            "Correct needs labels, and this edge acts on unlabelled images; use Through, Linear or Threshold",
+        ),
+    )
 )
 
 _LENGTH = (Rule(exactly_one("epochs", "steps"), "give exactly one of epochs and steps"),)

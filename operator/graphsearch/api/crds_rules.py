@@ -198,7 +198,7 @@ _EARLIER = (
 
 
 def _of_graphs(rule: str, message: str, path: str = ".graphs") -> Rule:
-    return Rule(f"!has(self.graphs) || {rule}", message, path=path)
+    return Rule(f"!has(self.graphs) || {rule}", message, path=path, at_birth=True)
 
 
 def _most(baseline: str, networks: int) -> Rule:
@@ -218,10 +218,6 @@ _LIST_OF_GRAPHS = (
     _of_graphs(
         "self.graphs.size() < 2 || self.graphs.all(g, has(g.name) && g.name != '')",
         "each needs a name where there are several",
-    ),
-    _of_graphs(
-        "self.graphs.all(g, !has(g.name) || self.graphs.exists_one(h, has(h.name) && h.name == g.name))",
-        "a name is used twice",
     ),
     _of_graphs(
         f"self.graphs.all(i, g, g.nodes.all(n, !has(n.weights) || !has(n.weights.node) || {_EARLIER}))",

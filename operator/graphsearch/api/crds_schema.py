@@ -39,11 +39,14 @@ class Rule:
     shown: str = ""
     """An expression for a message that names what was given; ``message`` stands where it cannot be evaluated."""
     reason: Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired"] = "FieldValueInvalid"
+    at_birth: bool = False
+    """Judged when the object is made and not at each later write: for costly rules on what never changes."""
 
     def to_schema(self) -> Object:
         """As it stands in a schema."""
         found = {
-            "rule": self.rule,
+            "rule": f"oldSelf.hasValue() || ({self.rule})" if self.at_birth else self.rule,
+            "optionalOldSelf": self.at_birth,
             "message": self.message,
             "messageExpression": self.shown,
             "fieldPath": self.path,
@@ -160,9 +163,12 @@ def _list(schema: Object, parts: _Parts, *, defaults: bool) -> Object:
     found: Object = {key: schema[key] for key in ("type", "minItems", "maxItems") if key in schema}
     key = parts.keys.get(schema["items"].get("$ref", "").rpartition("/")[2])
     found["x-kubernetes-list-type"] = "map" if key else "atomic"
+    items = _value(schema["items"], parts, defaults=defaults)
     if key:
         found["x-kubernetes-list-map-keys"] = [key]
-    return {**found, "items": _value(schema["items"], parts, defaults=defaults)}
+        if key not in items["required"]:
+            items["properties"][key]["default"] = ""
+    return {**found, "items": items}
 
 
 def _scalar(schema: Object) -> Object:

@@ -6,15 +6,23 @@ exit code with it, and the watch's last event of it is all that is left, so that
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
 from graphsearch.api import names as n
 from graphsearch.api.wire import Object
 from graphsearch.cluster.client import EVENTS, JOBS, PODS, Client
+from graphsearch.cluster.pods import time_of
 
 _RELIST_SECONDS = 30.0
 """After which everything is listed anew even if nothing was heard."""
+_RELIST_WAITING_SECONDS = 2.0
+"""The same while a Job has not come to run: why it waits is not always heard."""
+_PATIENCE_SECONDS = 2.0
+"""Before anybody asks why a Job does not run: most just start."""
+_ASKED_AT_A_TIME = 20
+"""Jobs; where more wait, they wait for the same."""
 
 
 class Children:
@@ -43,7 +51,8 @@ class Children:
 
     async def refresh(self, now: float) -> bool:
         """List anew if anything was heard or enough time has passed; whether it was."""
-        if not self._moved and now - self._listed_at < _RELIST_SECONDS:
+        after = _RELIST_WAITING_SECONDS if any(self._waiting()) else _RELIST_SECONDS
+        if not self._moved and now - self._listed_at < after:
             return False
         # Cleared first: what is heard while the lists travel is listed next time.
         self._moved, self._listed_at = False, now
@@ -66,19 +75,35 @@ class Children:
         for pod in self._pods.get(job, ()):
             self._last_words.pop(pod["metadata"]["uid"], None)
 
-    def without_pod(self) -> Iterator[Object]:
-        """Jobs that ought to have a pod and have none."""
+    async def announcements(self, now: float) -> dict[str, list[Object]]:
+        """What was announced of Jobs that have not come to run, by their names: a quota, a volume, a queue."""
+        found: dict[str, list[Object]] = {}
+        for job in itertools.islice(self._waiting(), _ASKED_AT_A_TIME):
+            metadata = job["metadata"]
+            if now - (time_of(metadata.get("creationTimestamp")) or now) < _PATIENCE_SECONDS:
+                continue
+            name = metadata["name"]
+            events = found[name] = []
+            if job["spec"].get("suspend"):
+                said = await self._events("involvedObject.kind=Workload")
+                events += [each for each in said if each["involvedObject"]["name"].startswith(f"job-{name}-")]
+            for obj in (job, *self._pods.get(name, ())):
+                events += await self._events(f"involvedObject.uid={obj['metadata']['uid']}")
+        return found
+
+    async def _events(self, selector: str) -> list[Object]:
+        found, _ = await self._client.list(EVENTS, self._namespace, fields=selector)
+        return found
+
+    def _waiting(self) -> Iterator[Object]:
+        """Jobs of which no container has begun."""
         for name, job in self.jobs.items():
             status = job.get("status", {})
             ended = any(status.get(count) for count in ("succeeded", "failed")) or status.get("conditions")
-            if not self._pods.get(name) and not ended and not job["spec"].get("suspend"):
+            if "deletionTimestamp" in job["metadata"] or (ended and not job["spec"].get("suspend")):
+                continue
+            if not any(_has_begun(pod) for pod in self._pods.get(name, ())):
                 yield job
-
-    async def events_of(self, job: Object) -> list[Object]:
-        """What was announced of a Job, such as why its pod is refused."""
-        selector = f"involvedObject.uid={job['metadata']['uid']}"
-        found, _ = await self._client.list(EVENTS, self._namespace, fields=selector)
-        return found
 
     async def delete(self, job: Object) -> None:
         """Have a Job's pods save and stop, and the Job go.
@@ -98,6 +123,11 @@ class Children:
         await self.refresh(math.inf)
         for job in list(self.jobs.values()):
             await self.delete(job)
+
+
+def _has_begun(pod: Object) -> bool:
+    states = (container.get("state", {}) for container in pod.get("status", {}).get("containerStatuses", ()))
+    return any("waiting" not in state and state for state in states)
 
 
 def _job_of(pod: Object) -> str:

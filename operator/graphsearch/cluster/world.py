@@ -58,8 +58,10 @@ Key = tuple[int, int]
 
 _POLL_SECONDS = 0.5
 """Between two looks at the scores of running trials."""
-_WAIT_SECONDS = 5.0
+_WAIT_SECONDS = 2.0
 """Between two looks while attempts wait to run: deadlines pass without an event."""
+_TAKEN_SECONDS = 5.0
+"""Between two looks at a name that is taken."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,16 @@ class ClusterWorld:
         self.children = Children(seat.client, namespace, recorded.ledger.search.uid)
         self.metrics: tuple[ConditionStatus, MetricsReason, str] | None = None
         """Whether scores can be read, and from where; None before anything ran."""
+        self.taken = ""
+        """Which name the last turn found taken, in words; empty if none."""
         self._seat = seat
         self._namespace = namespace
         self._now = max(seat.clock(), recorded.ledger.last_time)
         self._observed: dict[Key, Observation] = {}
         self._reports: list[Report] = []
         self._seen: dict[Key, Seen] = {}
+        self._announced: dict[str, list[Object]] = {}
+        """What was last announced of Jobs that do not run, by their names."""
         self._asked: set[Key] = set()
         """Attempts that were asked to save and stop."""
         self._first_seen: dict[tuple[int, int], float] = {}
@@ -106,7 +112,9 @@ class ClusterWorld:
         """Seconds until another turn is worth it; None: not before something is heard."""
         if self._live():
             return _POLL_SECONDS
-        return _WAIT_SECONDS if self.ledger.running else None
+        if self.ledger.running:
+            return _WAIT_SECONDS
+        return _TAKEN_SECONDS if self.taken else None
 
     async def turn(
         self,
@@ -121,48 +129,50 @@ class ClusterWorld:
 
         Raises:
             StaleError: If somebody else has written; another turn begins from what stands there.
-            NameTakenError: If an object of a child's name belongs to somebody else.
             ApiError: If the API server cannot be asked or refuses.
         """
         relisted = await self._gather()
-        facts_left = True
+        self.taken, facts_left = "", True
         while facts_left:
-            actions = plan(self._snapshot())
-            for action in actions:
-                match action:
-                    case RecordSearch(facts):
-                        await record_search(facts)
-                        self.ledger.search = facts
-                    case Pause(message):
-                        await pause(message)
-                    case _:
-                        await self._carry_out(action)
-            facts_left = any(isinstance(action, Record | RecordSearch) for action in actions)
+            facts_left = False
+            for action in plan(self._snapshot()):
+                try:
+                    match action:
+                        case RecordSearch(facts):
+                            await record_search(facts)
+                            self.ledger.search = facts
+                        case Pause(message):
+                            await pause(message)
+                        case _:
+                            await self._carry_out(action)
+                except NameTakenError as error:
+                    self.taken = str(error)
+                facts_left |= isinstance(action, Record | RecordSearch)
+                if self.taken and isinstance(action, Record):
+                    break  # trials are made in the order of their indexes; what is there goes on meanwhile
         if relisted:
             await self._show_waiting()
             await self._remove_jobs()
 
     def _snapshot(self) -> Snapshot:
         self._now = max(math.nextafter(self._now, math.inf), self._seat.clock())
-        return Snapshot(self.settled, self.ledger, self._now, self._observed, tuple(self._reports))
+        reports = tuple(self._reports)
+        return Snapshot(self.settled, self.ledger, self._now, self._observed, reports, may_create=not self.taken)
 
     async def _gather(self) -> bool:
         now = self._seat.clock()
         relisted = await self.children.refresh(now)
-        refusals = {}
         if relisted:
-            refusals = {
-                job["metadata"]["name"]: await self.children.events_of(job) for job in self.children.without_pod()
-            }
+            self._announced = await self.children.announcements(now)
         self._observed.clear()
         self._reports = []
         for index, attempt in self.ledger.running.items():
-            self._look(index, attempt, refusals, now)
+            self._look(index, attempt, now)
         if live := self._live():
             await self._read_scores(live)
         return relisted
 
-    def _look(self, index: int, attempt: Attempt, refusals: dict[str, list[Object]], now: float) -> None:
+    def _look(self, index: int, attempt: Attempt, now: float) -> None:
         key = (index, attempt.number)
         name = n.attempt_name(self.ledger.trials[index].name, attempt.number)
         job, pods = self.children.jobs.get(name), self.children.pods(name)
@@ -172,7 +182,7 @@ class ClusterWorld:
         seen = look(
             job,
             pods,
-            events=refusals.get(name, ()),
+            events=self._announced.get(name, ()),
             asked=asked,
             now=now,
             deadline=self.settled.spec.trainer.start_deadline_seconds,
@@ -199,6 +209,8 @@ class ClusterWorld:
         index, attempt = key
         observation = seen.observation
         if isinstance(observation, Ended):
+            root = jobs.place(self.settled, self.ledger.search, self._namespace, self._seat.install).root
+            observation = replace(observation, checkpoint=f"{root}/trials/{index}")
             self._reports += [Report(index, rung, score, attempt, "Termination") for rung, score in seen.reports]
         elif isinstance(observation, Running) and not observation.identity:
             known = self.ledger.running[index]
@@ -219,6 +231,9 @@ class ClusterWorld:
         self.metrics = (reading.status, reading.reason, reading.message)
         now = self._seat.clock()
         for report in reading.reports:
+            rungs = self.ledger.trials[report.index].status.rungs
+            if rungs and rungs[-1].evaluation >= report.evaluation:
+                continue
             self._first_seen.setdefault((report.index, report.evaluation), now)
         self._reached.update(reading.evaluations)
         self._reports += reading.reports

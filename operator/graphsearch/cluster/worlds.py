@@ -36,7 +36,7 @@ from graphsearch.cluster import jobs
 from graphsearch.cluster.alone import as_contender, search_of
 from graphsearch.cluster.children import Children
 from graphsearch.cluster.client import SEARCHES, TRIALS, ConflictError, NotFoundError
-from graphsearch.cluster.recorded import NameTakenError, Recorded, StaleError, is_owned, owner_of
+from graphsearch.cluster.recorded import Recorded, StaleError, is_owned, owner_of
 from graphsearch.cluster.showing import changed, search_status
 from graphsearch.cluster.world import ClusterWorld, Seat
 from graphsearch.search.settled import settle
@@ -45,8 +45,6 @@ from graphsearch.search.support import unsupported
 _log = logging.getLogger(__name__)
 
 _SHOWN_EVERY_SECONDS = 1.0
-_RETRY_SECONDS = 30.0
-"""After which a name that is taken is looked at again."""
 
 
 @dataclass
@@ -61,6 +59,8 @@ class Entry:
     shown: GraphSearchStatus = field(default_factory=GraphSearchStatus)
     shown_at: float = -math.inf
     is_deleted: bool = False
+    taken: str = ""
+    """Which name was last announced to be taken, in words."""
     missing: set[str] = field(default_factory=set)
     """Names of trials that were heard to be deleted."""
 
@@ -211,9 +211,6 @@ class Worlds:
             return await self._turn(entry)
         except StaleError:
             return 0.0
-        except NameTakenError as error:
-            await self._seat.announcer.event(entry.obj, "Warning", "NameTaken", str(error))
-            return _RETRY_SECONDS
 
     async def _free(self, key: str, entry: Entry) -> None:
         """The search is gone: have what runs save and stop; the rest is left to garbage collection."""
@@ -277,6 +274,9 @@ class Worlds:
         if not entry.is_alone and entry.shown.facts is None:
             await self._record(entry, world.ledger.search)
         await world.turn(partial(self._record, entry), partial(self._pause, entry))
+        if world.taken and world.taken != entry.taken:
+            await self._seat.announcer.event(entry.obj, "Warning", "NameTaken", world.taken)
+        entry.taken = world.taken
         if entry.is_alone:
             return world.next_look
         await self._show(entry, world)
@@ -307,6 +307,7 @@ class Worlds:
         """Write the search's facts; of a trial applied by hand they follow from its own."""
         if entry.is_alone:
             return
+        facts = facts.model_copy(update={"next_index": entry.recorded.ledger.next_index})
         await self._write(entry, {"facts": facts.to_json()})
         entry.shown = entry.shown.model_copy(update={"facts": facts})
 

@@ -61,6 +61,8 @@ class Snapshot:
     observed: Mapping[tuple[int, int], Observation] = field(default_factory=dict)
     """By (index, attempt). A started attempt that is not here is lost; one not yet started is started again."""
     reports: tuple[Report, ...] = ()
+    may_create: bool = True
+    """False while the name that the next trial needs is taken: what is there goes on meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

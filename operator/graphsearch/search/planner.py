@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from graphsearch.api import (
     AshaMode,
@@ -76,7 +77,7 @@ def _report(snapshot: Snapshot) -> list[Action]:
     """What is left to do once a search has ended: its report, where that is a trial."""
     if records := _record_observed(snapshot) or _record_outcomes(snapshot, None):
         return records
-    if missing := stages.missing_report(snapshot.settled, snapshot.ledger):
+    if snapshot.may_create and (missing := stages.missing_report(snapshot.settled, snapshot.ledger)):
         return [Record(missing)]
     return _act(snapshot, None)
 
@@ -147,7 +148,7 @@ def _with_outcome(trial: GraphTrial, outcome: Outcome, message: str, now: float)
     return trial.model_copy(update={"status": status})
 
 
-def _outcome(snapshot: Snapshot, given_up: frozenset[Purpose], trial: GraphTrial) -> tuple[Outcome, str] | None:
+def _outcome(snapshot: Snapshot, given_up: _GivenUp, trial: GraphTrial) -> tuple[Outcome, str] | None:
     """How an idle trial has ended, with a message; None if it goes on."""
     status, attempt = trial.status, trial.attempt
     last = status.rungs[-1] if status.rungs else None
@@ -186,14 +187,14 @@ def _outcomes_of_waiting(
     snapshot: Snapshot, ending: stages.Ending | None
 ) -> list[tuple[GraphTrial, tuple[Outcome, str]]]:
     """Promotion: trials that wait at a rung are given up together, or left behind together."""
-    if Purpose.SEARCH in _given_up(snapshot, ending):
-        outcome = (Outcome.CANCELLED, "")
-    elif _nobody_rises(snapshot, ending):
-        outcome = (Outcome.STOPPED, "never promoted")
-    else:
-        return []
-    waiting = sorted(-minus for entries in snapshot.ledger.paused.values() for _, minus in entries)
-    return [(snapshot.ledger.trials[index], outcome) for index in waiting]
+    given_up = _given_up(snapshot, ending)
+    indexes = sorted(-minus for entries in snapshot.ledger.paused.values() for _, minus in entries)
+    waiting = [snapshot.ledger.trials[index] for index in indexes]
+    if cancelled := [trial for trial in waiting if _is_given_up(snapshot, given_up, trial)]:
+        return [(trial, (Outcome.CANCELLED, "")) for trial in cancelled]
+    if _nobody_rises(snapshot, ending):
+        return [(trial, (Outcome.STOPPED, "never promoted")) for trial in waiting]
+    return []
 
 
 def _nobody_rises(snapshot: Snapshot, ending: stages.Ending | None) -> bool:
@@ -215,23 +216,51 @@ def _crashes(status: GraphTrialStatus) -> int:
     return crashes
 
 
-def _given_up(snapshot: Snapshot, ending: stages.Ending | None) -> frozenset[Purpose]:
-    """Purposes of which no trial is wanted any more."""
+class _GivenUp(NamedTuple):
+    """What is not wanted any more: all trials of some purposes, and single ones by index."""
+
+    purposes: frozenset[Purpose] = frozenset()
+    indexes: frozenset[int] = frozenset()
+
+
+def _given_up(snapshot: Snapshot, ending: stages.Ending | None) -> _GivenUp:
     if ending is not None:
-        return frozenset(Purpose)
-    return frozenset({Purpose.SEARCH}) if stages.is_finishing(snapshot.settled) else frozenset()
+        return _GivenUp(frozenset(Purpose))
+    if stages.is_finishing(snapshot.settled):
+        return _GivenUp(frozenset({Purpose.SEARCH}))
+    return _GivenUp(indexes=_beyond_budget(snapshot))
 
 
-def _is_given_up(snapshot: Snapshot, given_up: frozenset[Purpose], trial: GraphTrial) -> bool:
+def _beyond_budget(snapshot: Snapshot) -> frozenset[int]:
+    """Search trials that a lowered maxTrials leaves no room for: least progress first, then the youngest."""
+    ledger = snapshot.ledger
+    drawn = ledger.created[Purpose.SEARCH] - ledger.outcomes[Purpose.SEARCH, Outcome.CANCELLED]
+    surplus = drawn - snapshot.settled.spec.budget.max_trials
+    if surplus <= 0:
+        return frozenset()
+    searching = (trial for trial in ledger.open.values() if trial.spec.purpose is Purpose.SEARCH)
+    undecided = [trial for trial in searching if not _is_decided(snapshot.settled, trial)]
+    return frozenset(trial.index for trial in sorted(undecided, key=_least_first)[:surplus])
+
+
+def _is_decided(settled: Settled, trial: GraphTrial) -> bool:
+    """Whether its rungs have said all: a rung stopped it, or its last evaluation is reported."""
+    rungs = trial.status.rungs
+    return bool(rungs) and (rungs[-1].decision is Decision.STOP or rungs[-1].evaluation >= settled.evaluations)
+
+
+def _is_given_up(snapshot: Snapshot, given_up: _GivenUp, trial: GraphTrial) -> bool:
     purpose = trial.spec.purpose
-    return purpose in given_up or (purpose is Purpose.PRETRAIN and not stages.is_awaited(snapshot.ledger, trial))
+    if purpose in given_up.purposes or trial.index in given_up.indexes:
+        return True
+    return purpose is Purpose.PRETRAIN and not stages.is_awaited(snapshot.ledger, trial)
 
 
 def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
     settled, ledger, now = snapshot.settled, snapshot.ledger, snapshot.now
     if ending is not None:
         return [] if ledger.open else [RecordSearch(stages.end(settled, ledger, *ending, now))]
-    if stages.is_paused(settled):
+    if stages.is_paused(settled) or not snapshot.may_create:
         return []
     if message := stages.cannot_start(ledger):
         return [RecordSearch(ledger.search.model_copy(update={"paused_at": now})), Pause(message)]
@@ -273,12 +302,12 @@ def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
 
 def _stops(snapshot: Snapshot, ending: stages.Ending | None) -> list[Stop]:
     settled, ledger = snapshot.settled, snapshot.ledger
-    given_up = frozenset(Purpose) if stages.is_paused(settled) else _given_up(snapshot, ending)
+    given_up = _GivenUp(frozenset(Purpose)) if stages.is_paused(settled) else _given_up(snapshot, ending)
     others = ledger.running.keys() - ledger.doomed
     unwanted = {
         index
         for index in others
-        if (given_up or ledger.trials[index].spec.purpose is Purpose.PRETRAIN)
+        if (any(given_up) or ledger.trials[index].spec.purpose is Purpose.PRETRAIN)
         and _is_given_up(snapshot, given_up, ledger.trials[index])
     }
     surplus = len(others) - len(unwanted) - settled.spec.budget.parallel_trials
@@ -286,12 +315,16 @@ def _stops(snapshot: Snapshot, ending: stages.Ending | None) -> list[Stop]:
     if surplus > 0:
         kept = [ledger.trials[index] for index in others - unwanted]
         unfinished = [trial for trial in kept if _progress(trial) < settled.evaluations]
-        least = sorted(unfinished, key=lambda trial: (_progress(trial), -trial.index))[:surplus]
+        least = sorted(unfinished, key=_least_first)[:surplus]
     return [
         *(Stop(ledger.trials[index], Why.RUNG) for index in sorted(ledger.doomed)),
         *(Stop(ledger.trials[index], Why.UNWANTED) for index in sorted(unwanted)),
         *(Stop(trial, Why.PARALLELISM) for trial in least),
     ]
+
+
+def _least_first(trial: GraphTrial) -> tuple[int, int]:
+    return _progress(trial), -trial.index
 
 
 def _progress(trial: GraphTrial) -> int:

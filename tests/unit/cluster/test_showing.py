@@ -98,7 +98,8 @@ def test_a_search_has_succeeded_only_when_its_report_is_built():
         "MetricsAvailable": ("Unknown", "NothingRuns"),
         "Succeeded": ("True", "Completed"),
     }
-    assert (status.best.trial, status.report) == ("s-t9", "s3://b/report/index.html")
+    assert (status.best.trial, status.best.checkpoint) == ("s-t9", "s3://b/trials/9")
+    assert status.report == "s3://b/report/index.html"
     assert (status.trials.done, status.trials.succeeded) == (10, 10)
 
 

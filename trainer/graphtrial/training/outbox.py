@@ -56,6 +56,7 @@ def when_it_answers(read: Callable[[], T], stop_requested: Callable[[], bool], p
         StorageError: At once for everything that does not pass by itself, such as a missing bucket or permission.
     """
     until = time.monotonic() + patience
+    next_complaint = 0.0
     for failures in itertools.count():
         pause = _pause(failures, _LONGEST_AWAITED)
         try:
@@ -63,7 +64,9 @@ def when_it_answers(read: Callable[[], T], stop_requested: Callable[[], bool], p
         except Unreachable as error:
             if time.monotonic() + pause > until:
                 raise Unreachable(f"{error}; it did not for {patience:.0f} s") from error
-            _log.warning("the trial waits for its store, up to %.0f s: %s", patience, error)
+            if time.monotonic() >= next_complaint:
+                next_complaint = time.monotonic() + _COMPLAINT_SECONDS
+                _log.warning("the trial waits for its store, up to %.0f s: %s", patience, error)
         resume = time.monotonic() + pause
         while time.monotonic() < resume:
             if stop_requested():
@@ -116,8 +119,8 @@ class Outbox:
         """Since the last success."""
         self._awaited = False
         """Whether ``flush`` waits."""
-        self._complained: float | None = None
-        """When, on the monotonic clock."""
+        self._next_complaint = 0.0
+        """Not before, on the monotonic clock."""
         self._thread: threading.Thread | None = None
 
     def save(self, snapshot: Snapshot) -> None:
@@ -228,9 +231,8 @@ class Outbox:
             self._error = error
             self._failures += 1
             self._changed.notify_all()
-        now = time.monotonic()
-        if self._complained is None or now - self._complained >= _COMPLAINT_SECONDS:
-            self._complained = now
+        if time.monotonic() >= self._next_complaint:
+            self._next_complaint = time.monotonic() + _COMPLAINT_SECONDS
             _log.warning("%s waits for its store: %s", job.what, error)
 
     def _stored(self) -> None:

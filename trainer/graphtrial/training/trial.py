@@ -25,7 +25,7 @@ from graphtrial.training.outbox import Outbox, StoppedError
 from graphtrial.training.state import State, result
 
 TERMINATION_LOG = "GRAPHTRIAL_TERMINATION_LOG"
-"""The environment variable that names a file for the result without its curves, such as a pod's termination log."""
+"""The environment variable that names a file for the result and the last of its evaluations, for a pod's status."""
 
 _EXIT_CODES = {
     RefusedError: ExitCode.BAD_SPEC,
@@ -59,10 +59,15 @@ def run(text: str) -> int:
     code, message = _run(spec, state)
     _log.info("%s, attempt %d: ends with code %d at step %d", spec.trial, spec.attempt, code, state.step)
     if termination_log := os.environ.get(TERMINATION_LOG):
-        # Kubernetes keeps 4 KiB: rungs and message fit, the curves lie beside the checkpoint.
-        short = result(spec, state, code, message).model_copy(update={"evaluations": ()})
-        Path(termination_log).write_text(short.model_dump_json(by_alias=True, exclude_defaults=True))
+        Path(termination_log).write_text(_last_words(result(spec, state, code, message)))
     return code
+
+
+def _last_words(result: TrialResult) -> str:
+    """A result without its curves, which lie beside the checkpoint: Kubernetes keeps 4 KiB."""
+    last = tuple(evaluation.model_copy(update={"losses": {}}) for evaluation in result.evaluations[-1:])
+    short = result.model_copy(update={"evaluations": last})
+    return short.model_dump_json(by_alias=True, exclude_defaults=True)
 
 
 def _run(spec: TrialSpec, state: State) -> tuple[ExitCode, str]:

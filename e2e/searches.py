@@ -1,0 +1,104 @@
+"""Searches on the cluster and the same ones on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import yaml
+from tests.integration.cluster.installation import Search
+
+from e2e.installation import ROOT, Cluster
+from graphsearch.api import Decision, GraphTrial, Outcome
+from graphsearch.local import Folder
+from graphtrial.contract import Purpose
+
+SMALL: dict[str, Any] = {
+    "space": {"nodes": 2, "auxiliaryModels": ["resnet8"]},
+    "training": {"length": {"epochs": 6}},
+    "scheduler": {"asha": None},
+    "budget": {"maxTrials": 6, "parallelTrials": 2},
+    "comparison": None,
+    "checkpoint": {"every": {"epochs": 1}},
+}
+"""What makes the example small: six graphs of two networks, all trained to the end, a checkpoint each epoch."""
+
+
+def digits(cluster: Cluster, name: str, *changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The example's manifest with this cluster's bucket, CPUs enough for two trials, and changes of its spec.
+
+    Trainers get one CPU each and no GPU: with a GPU limit they would look for CUDA.
+
+    Args:
+        cluster: On which it is to run.
+        name: Of the search.
+        changes: Merge patches (RFC 7386), the last one wins.
+    """
+    manifest = yaml.safe_load((ROOT / "examples/cluster/digits.yaml").read_text())
+    manifest["metadata"]["name"] = name
+    store = {"uri": f"s3://{cluster.bucket}", "endpoint": cluster.endpoint or None}
+    cpus = {"resources": {"requests": {"cpu": "100m"}}}
+    for change in ({"trainer": cpus, "checkpoint": store}, *changes):
+        manifest["spec"] = _merged(manifest["spec"], change)
+    return dict(manifest)
+
+
+def _merged(old: Any, change: Any) -> Any:
+    if not isinstance(change, Mapping):
+        return change
+    old = old if isinstance(old, Mapping) else {}
+    whole = {key: _merged(old.get(key), value) for key, value in change.items() if value is not None}
+    return {key: value for key, value in old.items() if key not in change} | whole
+
+
+def start(cluster: Cluster, namespace: str, manifest: Mapping[str, Any]) -> Search:
+    """Apply a manifest."""
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(manifest))
+    return Search(cluster, namespace, manifest["metadata"]["name"])
+
+
+@dataclass(frozen=True)
+class LocalSearch:
+    """A search that ran on this machine."""
+
+    trials: list[GraphTrial]
+
+
+def run_here(manifest: Mapping[str, Any], folder: Path) -> LocalSearch:
+    """Run a manifest with ``graphsearch run`` on one core, as a trainer's pod with one CPU has one thread."""
+    file = folder / "search.yaml"
+    file.write_text(yaml.safe_dump(dict(manifest)))
+    program = [sys.executable, "-m", "graphsearch.cli", "run", file, "--plain", "--output", folder / "run"]
+    core = {min(os.sched_getaffinity(0))}
+    done = subprocess.run(
+        program, preexec_fn=lambda: os.sched_setaffinity(0, core), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ledger = Folder(folder / "run").ledger()
+    return LocalSearch([ledger.trials[index] for index in sorted(ledger.trials)])
+
+
+def judged(search: Search | LocalSearch) -> list[tuple[Purpose, Outcome | None, list[tuple[int, float, Decision]]]]:
+    """What became of every trial but the Report: purpose, outcome, and each rung's score and decision."""
+    return [
+        (t.spec.purpose, t.status.outcome, [(rung.evaluation, rung.score, rung.decision) for rung in t.status.rungs])
+        for t in search.trials
+        if t.spec.purpose is not Purpose.REPORT
+    ]
+
+
+def objects(cluster: Cluster, prefix: str) -> dict[str, bytes]:
+    """What lies below a URI of the bucket, by the rest of its key."""
+    keys = {name.lower(): value for name, value in cluster.keys.items()}
+    client = boto3.client("s3", endpoint_url=cluster.endpoint or None, region_name="us-east-1", **keys)
+    start = prefix.removeprefix(f"s3://{cluster.bucket}/").rstrip("/") + "/"
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=cluster.bucket, Prefix=start)
+    found = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+    return {key.removeprefix(start): client.get_object(Bucket=cluster.bucket, Key=key)["Body"].read() for key in found}

@@ -1,0 +1,65 @@
+"""The chart upgraded, rolled back and uninstalled while trainers run: none of them notices."""
+
+from __future__ import annotations
+
+import json
+
+from e2e.installation import RELEASE, SYSTEM
+from e2e.searches import SMALL, digits, running_pods, start
+from tests.integration.cluster.installation import assert_sound, wait_for
+
+_ENDLESS = {"training": {"length": {"epochs": 1000}}, "budget": {"maxTrials": 2}}
+
+
+def test_no_trainer_notices_upgrade_rollback_and_a_new_installation(cluster, namespace):
+    """The same two containers run on, and their scores are still recorded; only the kinds are left behind."""
+    search = start(cluster, namespace, digits(cluster, "s", SMALL, _ENDLESS))
+    wait_for(lambda: len(running_pods(search)) == 2 and recorded(search), search.describe)
+    before = running_pods(search)
+    operator = pods_of_operator(cluster)
+    cluster.install("--set=resources.requests.memory=200Mi")
+    assert pods_of_operator(cluster) != operator
+    assert_recording(search)
+    cluster.helm("rollback", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout=5m")
+    assert_recording(search)
+    cluster.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout=5m")
+    try:
+        assert left_behind(cluster) == {
+            "customresourcedefinition.apiextensions.k8s.io/graphsearches.graphsearch.io",
+            "customresourcedefinition.apiextensions.k8s.io/graphtrials.graphsearch.io",
+        }
+    finally:
+        cluster.install()
+    assert_recording(search)
+    assert running_pods(search) == before
+    search.patch(desiredState="Cancelled")
+    search.wait()
+    assert_sound(search)
+    assert [len(trial.status.attempts) for trial in search.trials] == [1, 1]
+
+
+def recorded(search):
+    """How many evaluations the trials have reached together."""
+    found = search.get("graphtrials")["items"]
+    return sum(trial.get("status", {}).get("evaluation", 0) for trial in found)
+
+
+def assert_recording(search):
+    """The operator that runs now hears of progress."""
+    known = recorded(search)
+    wait_for(lambda: recorded(search) > known, search.describe)
+
+
+def pods_of_operator(cluster):
+    """By uid."""
+    selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
+    pods = json.loads(cluster.kubectl("get", "pods", "-n", SYSTEM, selector, "-o", "json"))["items"]
+    return {pod["metadata"]["uid"] for pod in pods}
+
+
+def left_behind(cluster):
+    """Objects of the release, of every kind, anywhere."""
+    kinds = cluster.kubectl("api-resources", "--verbs=list", "-o", "name").split()
+    kinds = [kind for kind in kinds if not kind.startswith(("events", "bindings")) and "metrics.k8s.io" not in kind]
+    selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
+    return set(cluster.kubectl("get", ",".join(kinds), "--all-namespaces", selector, "-o", "name").split())
