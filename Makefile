@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: run test lint unit integration bench clean
+.PHONY: run test lint unit integration e2e bench bench-operator chart clean
 
 run: .venv/installed
 	$(BIN)/graphsearch run examples/digits.yaml
@@ -28,6 +28,12 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/local_world.py
 	$(BIN)/python -m benchmarks.checkpoint
+
+bench-operator: .venv/installed
+	$(BIN)/python -m benchmarks.operator
+
+chart: .venv/installed
+	$(BIN)/python -m charts.generate
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 
@@ -81,6 +82,11 @@ class Cluster:
         environment = {"KUBECONFIG": str(self.kubeconfig), **self.keys}
         return run([sys.executable, "-m", "graphsearch.cli", *arguments], environment=environment)
 
+    def s3_client(self) -> Any:
+        """boto3 itself, to look at what lies in the bucket."""
+        keys = {name.lower(): value for name, value in self.keys.items()}
+        return boto3.client("s3", endpoint_url=self.endpoint or None, region_name="us-east-1", **keys)
+
     def install(self, *flags: str) -> None:
         """Install or upgrade the chart, and wait until the operator is ready."""
         values = [f"--set={name}={value}" for name, value in self._values().items()]
@@ -113,13 +119,7 @@ def given_cluster() -> Cluster:
     Raises:
         ClusterError: If a variable is missing.
     """
-    needed = (
-        "KUBECONFIG",
-        f"{_GIVEN}TRAINER_IMAGE",
-        f"{_GIVEN}S3_BUCKET",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-    )
+    needed = ("KUBECONFIG", f"{_GIVEN}TRAINER_IMAGE", f"{_GIVEN}S3_BUCKET", *KEYS)
     if missing := [name for name in needed if not os.environ.get(name)]:
         raise ClusterError(f"a cluster is given by {_GIVEN}OPERATOR_IMAGE; set {', '.join(missing)} as well")
     return Cluster(
@@ -160,17 +160,12 @@ def own_cluster(folder: Path) -> Iterator[Cluster]:
                 node.pull(image)
         with _timed("S3 and Prometheus"):
             store = enter(running_object_store(places["store"], address=address))
-            boto3.client("s3", endpoint_url=store.url, region_name="us-east-1", **_client_keys()).create_bucket(
-                Bucket=BUCKET
-            )
             config = scrape_config(plane.kubeconfig, interval="1s")
             prometheus = enter(running_prometheus(places["prometheus"], config, address=address))
         machines = Machines(node, store, registry)
-        yield Cluster(plane.kubeconfig, images, store.url, BUCKET, KEYS, prometheus.url, machines)
-
-
-def _client_keys() -> dict[str, str]:
-    return {name.lower(): value for name, value in KEYS.items()}
+        cluster = Cluster(plane.kubeconfig, images, store.url, BUCKET, KEYS, prometheus.url, machines)
+        cluster.s3_client().create_bucket(Bucket=BUCKET)
+        yield cluster
 
 
 def _own_address() -> str:

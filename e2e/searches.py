@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import yaml
 from tests.integration.cluster.installation import Search
 
@@ -22,7 +21,7 @@ from graphtrial.contract import Purpose
 
 SMALL: dict[str, Any] = {
     "space": {"nodes": 2, "auxiliaryModels": ["resnet8"]},
-    "training": {"length": {"epochs": 6}},
+    "training": {"length": {"epochs": 12}},
     "scheduler": {"asha": None},
     "budget": {"maxTrials": 6, "parallelTrials": 2},
     "comparison": None,
@@ -72,13 +71,13 @@ class LocalSearch:
 
 
 def run_here(manifest: Mapping[str, Any], folder: Path) -> LocalSearch:
-    """Run a manifest with ``graphsearch run`` on one core, as a trainer's pod with one CPU has one thread."""
+    """Run a manifest with ``graphsearch run``, one core to each trial: a trainer's pod with one CPU has one thread."""
     file = folder / "search.yaml"
     file.write_text(yaml.safe_dump(dict(manifest)))
     program = [sys.executable, "-m", "graphsearch.cli", "run", file, "--plain", "--output", folder / "run"]
-    core = {min(os.sched_getaffinity(0))}
-    done = subprocess.run(
-        program, preexec_fn=lambda: os.sched_setaffinity(0, core), capture_output=True, text=True, check=False
+    cores = sorted(os.sched_getaffinity(0))[: manifest["spec"]["budget"]["parallelTrials"]]
+    done = subprocess.run(  # noqa: S603
+        program, preexec_fn=lambda: os.sched_setaffinity(0, cores), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     ledger = Folder(folder / "run").ledger()
@@ -94,11 +93,46 @@ def judged(search: Search | LocalSearch) -> list[tuple[Purpose, Outcome | None, 
     ]
 
 
-def objects(cluster: Cluster, prefix: str) -> dict[str, bytes]:
+def objects(cluster: Cluster, uri: str) -> dict[str, bytes]:
     """What lies below a URI of the bucket, by the rest of its key."""
-    keys = {name.lower(): value for name, value in cluster.keys.items()}
-    client = boto3.client("s3", endpoint_url=cluster.endpoint or None, region_name="us-east-1", **keys)
-    start = prefix.removeprefix(f"s3://{cluster.bucket}/").rstrip("/") + "/"
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=cluster.bucket, Prefix=start)
-    found = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-    return {key.removeprefix(start): client.get_object(Bucket=cluster.bucket, Key=key)["Body"].read() for key in found}
+    client, prefix = cluster.s3_client(), uri.removeprefix(f"s3://{cluster.bucket}/") + "/"
+    whole = {key: client.get_object(Bucket=cluster.bucket, Key=key)["Body"].read() for key in _keys(cluster, prefix)}
+    return {key.removeprefix(prefix): data for key, data in whole.items()}
+
+
+def _keys(cluster: Cluster, prefix: str) -> list[str]:
+    pages = cluster.s3_client().get_paginator("list_objects_v2").paginate(Bucket=cluster.bucket, Prefix=prefix)
+    return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+
+def waiting(search: Search) -> list[tuple[str, str]]:
+    """Why trials without an outcome wait: (reason, message)."""
+    found = search.get("graphtrials")["items"]
+    conditions = [condition for trial in found for condition in trial.get("status", {}).get("conditions", ())]
+    return [(c["reason"], c["message"]) for c in conditions if c["type"] == "Progressing"]
+
+
+def progress(search: Search) -> int:
+    """How many evaluations its trials are known to have reached together."""
+    return sum(trial.get("status", {}).get("evaluation", 0) for trial in search.get("graphtrials")["items"])
+
+
+def running_pods(search: Search) -> list[tuple[str, str]]:
+    """Of trainers whose container runs: the pod's name, such as ``s-t3-a1-x7k2p``, and the container's ID."""
+    return [
+        (pod["metadata"]["name"], state["containerID"].removeprefix("containerd://"))
+        for pod in search.get("pods")["items"]
+        for state in pod["status"].get("containerStatuses", ())
+        if "running" in state["state"]
+    ]
+
+
+def saved_and_running(cluster: Cluster, search: Search) -> dict[int, str]:
+    """Of trials whose trainer runs and that have left a checkpoint: the container's ID by the trial's index."""
+    uid = search.object["metadata"]["uid"]
+    trials = f"{search.namespace}/{search.name}-{uid[:8]}/trials"
+    saved = _keys(cluster, f"{trials}/")
+    running = {
+        int(name.split("-t")[1].split("-", maxsplit=1)[0]): container for name, container in running_pods(search)
+    }
+    return {index: container for index, container in running.items() if f"{trials}/{index}/latest.json" in saved}

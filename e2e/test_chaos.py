@@ -11,8 +11,9 @@ import pytest
 from tests.integration.cluster.installation import assert_sound, seed_of_chaos, wait_for
 
 from e2e.installation import RELEASE, SYSTEM
-from e2e.searches import SMALL, digits, judged, objects, run_here, start
+from e2e.searches import SMALL, digits, judged, progress, run_here, running_pods, saved_and_running, start, waiting
 from graphsearch.api import AttemptEnd, Outcome
+from graphsearch.api.reasons import TrialReason
 from graphtrial.contract import ExitCode
 
 _LONG = {"training": {"length": {"epochs": 300}}, "budget": {"maxTrials": 2}}
@@ -23,26 +24,6 @@ _LONG = {"training": {"length": {"epochs": 300}}, "budget": {"maxTrials": 2}}
 def undisturbed(cluster, tmp_path_factory):
     """What becomes of the six trials of SMALL where nothing happens to them."""
     return judged(run_here(digits(cluster, "undisturbed", SMALL), tmp_path_factory.mktemp("undisturbed")))
-
-
-def running_pods(search):
-    """Trainers whose container runs: (name, container ID)."""
-    return [
-        (pod["metadata"]["name"], state["containerID"].removeprefix("containerd://"))
-        for pod in search.get("pods")["items"]
-        for state in pod["status"].get("containerStatuses", ())
-        if "running" in state["state"]
-    ]
-
-
-def has_scores(search, count=1):
-    """Whether so many scores are recorded."""
-    return sum(len(trial.status.rungs) for trial in search.trials) >= count
-
-
-def reached(search, epoch):
-    """Whether a running trial has reported this evaluation or a later one."""
-    return any(trial.status.outcome is None and trial.status.rungs for trial in search.trials) and epoch
 
 
 @pytest.mark.own_machines
@@ -71,11 +52,16 @@ def test_trainers_are_killed_and_resume_from_s3(cluster, namespace, undisturbed)
     """SIGKILL after a checkpoint: the next attempt goes on from it, and every score is the undisturbed one."""
     search = start(cluster, namespace, digits(cluster, "s", SMALL))
     killed = set()
-    while len(killed) < 3:
-        wait_for(lambda: saved_and_running(cluster, search) - killed, search.describe)
-        (name, identity) = min(saved_and_running(cluster, search) - killed)
-        cluster.machines.node.kill(identity)
-        killed.add((name, identity))
+
+    def kill_another():
+        """A trainer of a trial that none was killed of yet."""
+        for index, container in saved_and_running(cluster, search).items():
+            if index not in killed:
+                cluster.machines.node.kill(container)
+                killed.add(index)
+        return len(killed) >= 3
+
+    wait_for(kill_another, search.describe)
     search.wait(seconds=900)
     assert_sound(search)
     assert judged(search) == undisturbed
@@ -85,23 +71,6 @@ def test_trainers_are_killed_and_resume_from_s3(cluster, namespace, undisturbed)
     assert any(attempt.progressed for attempt in crashed)
 
 
-def saved_and_running(cluster, search):
-    """Trainers that run and have left a checkpoint: (name, container ID)."""
-    saved = objects(cluster, root_of(cluster, search)).keys()
-    return {(name, i) for name, i in running_pods(search) if f"trials/{index_of(name)}/latest.json" in saved}
-
-
-def index_of(pod):
-    """Of the trial, from its pod's name such as ``s-t3-a1-x7k2p``."""
-    return int(pod.split("-t")[1].split("-")[0])
-
-
-def root_of(cluster, search):
-    """Where the search's objects lie."""
-    uid = search.object["metadata"]["uid"]
-    return f"s3://{cluster.bucket}/{search.namespace}/{search.name}-{uid[:8]}"
-
-
 @pytest.mark.own_machines
 def test_s3_is_gone_for_a_while_and_nothing_is_lost(cluster, namespace, undisturbed):
     """Training goes on while the server is dead, and what it saved meanwhile arrives afterwards."""
@@ -109,9 +78,8 @@ def test_s3_is_gone_for_a_while_and_nothing_is_lost(cluster, namespace, undistur
     wait_for(lambda: saved_and_running(cluster, search), search.describe)
     cluster.machines.store.stop()
     try:
-        before = len([trial for trial in search.trials if trial.status.rungs])
-        wait_for(lambda: len([trial for trial in search.trials if trial.status.rungs]) >= before, search.describe)
-        time.sleep(20)
+        known = progress(search)
+        wait_for(lambda: progress(search) >= known + 3, search.describe)
     finally:
         cluster.machines.store.start()
     search.wait(seconds=900)
@@ -121,7 +89,7 @@ def test_s3_is_gone_for_a_while_and_nothing_is_lost(cluster, namespace, undistur
 
 
 def test_a_drained_node_gives_its_trials_back(cluster, namespace, undisturbed):
-    """Evicted trainers save; the trials wait, saying why, and go on when a node takes pods again. Nothing is charged."""
+    """Evicted trainers save; their trials wait, say why, and go on when a node takes pods again; nothing is charged."""
     search = start(cluster, namespace, digits(cluster, "s", SMALL))
     wait_for(lambda: saved_and_running(cluster, search), search.describe)
     (node,) = json.loads(cluster.kubectl("get", "nodes", "-o", "json"))["items"]
@@ -130,7 +98,7 @@ def test_a_drained_node_gives_its_trials_back(cluster, namespace, undisturbed):
     try:
         drain = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s")
         cluster.kubectl("drain", name, trainers, *drain)
-        wait_for(lambda: "Unschedulable" in reasons(search), search.describe)
+        wait_for(lambda: TrialReason.UNSCHEDULABLE in [reason for reason, _ in waiting(search)], search.describe)
     finally:
         cluster.kubectl("uncordon", name)
     search.wait(seconds=900)
@@ -139,13 +107,6 @@ def test_a_drained_node_gives_its_trials_back(cluster, namespace, undisturbed):
     ends = [attempt.end for trial in search.trials for attempt in trial.status.attempts]
     assert set(ends) <= {AttemptEnd.DONE, AttemptEnd.LOST}
     assert AttemptEnd.LOST in ends
-
-
-def reasons(search):
-    """Why trials without an outcome are as they are."""
-    found = search.get("graphtrials")["items"]
-    conditions = [condition for trial in found for condition in trial.get("status", {}).get("conditions", ())]
-    return {condition["reason"] for condition in conditions if condition["type"] == "Progressing"}
 
 
 def test_stopping_is_at_once_and_saves(cluster, namespace):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.integration.cluster.installation import assert_sound, wait_for
+
 from e2e.cluster.binaries import MODULES, binary, go
 from e2e.cluster.commands import run
 from e2e.cluster.images import program_image
-from e2e.searches import SMALL, digits, judged, run_here, saved_and_running, start
-from tests.integration.cluster.installation import assert_sound, wait_for
-
+from e2e.searches import SMALL, digits, judged, run_here, saved_and_running, start, waiting
 from graphsearch.api import AttemptEnd, Outcome
 from graphsearch.api.reasons import TrialReason
 
@@ -118,13 +118,6 @@ def test_trials_queue_and_a_preempted_one_resumes(kueue, namespace, queue, tmp_p
     assert [trial.status.outcome for trial in search.trials[:2]] == [Outcome.SUCCEEDED] * 2
     assert sorted(ends(search)) == sorted([AttemptEnd.LOST, *[AttemptEnd.DONE] * len(search.trials)])
     assert judged(search) == judged(run_here(manifest, tmp_path))
-
-
-def waiting(search):
-    """Why trials without an outcome wait: (reason, message)."""
-    found = search.get("graphtrials")["items"]
-    conditions = [condition for trial in found for condition in trial.get("status", {}).get("conditions", ())]
-    return [(c["reason"], c["message"]) for c in conditions if c["type"] == "Progressing"]
 
 
 def ends(search):

@@ -15,7 +15,7 @@ _A_THIRD_OF_THE_TIME = {"training": {"length": {"epochs": 4}}, "scheduler": {"as
 
 
 def test_the_example_runs_to_its_report(cluster, namespace, tmp_path):
-    """Twelve graphs, two at a time: some are stopped by scores from Prometheus, the best compared, the report fetched."""
+    """Twelve graphs, two at a time: scores from Prometheus stop some, the best are compared, the report is fetched."""
     search = start(cluster, namespace, digits(cluster, "digits", _A_THIRD_OF_THE_TIME))
     search.wait(seconds=1800)
     assert (search.condition("Succeeded"), search.state) == (("True", "Completed"), "Completed"), search.describe()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from e2e.installation import RELEASE, SYSTEM
-from e2e.searches import SMALL, digits, running_pods, start
 from tests.integration.cluster.installation import assert_sound, wait_for
+
+from e2e.installation import RELEASE, SYSTEM
+from e2e.searches import SMALL, digits, progress, running_pods, start
 
 _ENDLESS = {"training": {"length": {"epochs": 1000}}, "budget": {"maxTrials": 2}}
 
@@ -14,7 +15,7 @@ _ENDLESS = {"training": {"length": {"epochs": 1000}}, "budget": {"maxTrials": 2}
 def test_no_trainer_notices_upgrade_rollback_and_a_new_installation(cluster, namespace):
     """The same two containers run on, and their scores are still recorded; only the kinds are left behind."""
     search = start(cluster, namespace, digits(cluster, "s", SMALL, _ENDLESS))
-    wait_for(lambda: len(running_pods(search)) == 2 and recorded(search), search.describe)
+    wait_for(lambda: len(running_pods(search)) == 2 and progress(search), search.describe)
     before = running_pods(search)
     operator = pods_of_operator(cluster)
     cluster.install("--set=resources.requests.memory=200Mi")
@@ -38,16 +39,10 @@ def test_no_trainer_notices_upgrade_rollback_and_a_new_installation(cluster, nam
     assert [len(trial.status.attempts) for trial in search.trials] == [1, 1]
 
 
-def recorded(search):
-    """How many evaluations the trials have reached together."""
-    found = search.get("graphtrials")["items"]
-    return sum(trial.get("status", {}).get("evaluation", 0) for trial in found)
-
-
 def assert_recording(search):
     """The operator that runs now hears of progress."""
-    known = recorded(search)
-    wait_for(lambda: recorded(search) > known, search.describe)
+    known = progress(search)
+    wait_for(lambda: progress(search) > known, search.describe)
 
 
 def pods_of_operator(cluster):

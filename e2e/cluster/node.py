@@ -89,13 +89,17 @@ class Node:
         return run([program("ctr"), "-a", self._socket, "-n", "k8s.io", *arguments])
 
     def pull(self, image: str) -> None:
-        """Take an image from the registry, unless it is here.
+        """Have the kubelet take an image from the registry, unless it is here, as it does for a pod.
 
         Raises:
-            ClusterError: If it cannot be had.
+            ClusterError: If it cannot be had in ten minutes.
         """
-        if image not in self.ctr("images", "list", "-q").split():
-            self.ctr("images", "pull", "--plain-http", image)
+        if image in self.ctr("images", "list", "-q").split():
+            return
+        kubectl = self._control_plane.kubectl
+        kubectl("run", "pull", f"--image={image}", "--restart=Never", "--command", "--", "true")
+        kubectl("wait", "pod/pull", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=10m")
+        kubectl("delete", "pod", "pull", "--wait")
 
     def kill(self, container: str) -> None:
         """End a container's first process as the kernel would that ran out of memory: with SIGKILL.
@@ -262,6 +266,9 @@ state = "{folder}/containerd-state"
   sandbox_image = "{pause}"
   # Without CAP_SYS_RESOURCE every sandbox would fail otherwise.
   restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  # The registry keeps them.
+  discard_unpacked_layers = true
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
   conf_dir = "{folder}/cni"

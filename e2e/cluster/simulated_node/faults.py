@@ -36,6 +36,8 @@ class Fault(Model):
     """The pod waits with ErrImagePull, then ImagePullBackOff."""
     never_starts: bool = False
     """The pod waits with ContainerCreating."""
+    refused: str = ""
+    """The pod waits with CreateContainerConfigError and this message."""
     ignores_sigterm: bool = False
     """It is killed when its grace is over."""
     nan_at: int | None = None
@@ -72,7 +74,14 @@ class Behaviour(NamedTuple):
         """Reasons of the waiting container that never starts, one after the other; none: it starts."""
         if any(fault.image_pull_fails for fault in self.faults):
             return ("ErrImagePull", "ImagePullBackOff")
+        if self.refusal:
+            return ("CreateContainerConfigError",)
         return ("ContainerCreating",) if any(fault.never_starts for fault in self.faults) else ()
+
+    @property
+    def refusal(self) -> str:
+        """The message with which its container is refused; empty if it is not."""
+        return next((fault.refused for fault in self.faults if fault.refused), "")
 
     @property
     def ignores_sigterm(self) -> bool:

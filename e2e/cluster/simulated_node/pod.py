@@ -95,7 +95,8 @@ class PlayedPod:
             if number:
                 await _either(self._deleting.wait(), asyncio.sleep(_BACK_OFF_SECONDS))
             if not self._deleting.is_set():
-                waiting = {"reason": reason, "message": f"{reason}: {self._spec['containers'][0]['image']}"}
+                message = self._behaviour.refusal or f"{reason}: {self._spec['containers'][0]['image']}"
+                waiting = {"reason": reason, "message": message}
                 await self._write("Pending", {"waiting": waiting})
         if self._behaviour.waits_for:
             await self._deleting.wait()

@@ -50,9 +50,14 @@ def kind_of(node: str) -> str:
     return f"{node}.?kind.orValue('Trained')"
 
 
+def gate_of(edge: str) -> str:
+    """An expression: the type of an edge's gate."""
+    return f"{edge}.?gate.type.orValue('Through')"
+
+
 def is_live(edge: str) -> str:
     """An expression: whether an edge exists at all."""
-    return f"{edge}.?gate.type.orValue('Through') != 'Cutoff'"
+    return f"{gate_of(edge)} != 'Cutoff'"
 
 
 def named_like(name: str, pattern: str) -> str:
@@ -213,7 +218,7 @@ _GRAPH = tuple(
         ),
         _of_edges(f"self.edges.all(e, !({_UNTRAINED}))", "only a Trained node learns from an edge (or cut it)"),
         _of_edges(
-            f"self.edges.all(e, self.edges.exists_one(f, {_TWIN}))", "two edges have the same ends and the same loss"
+            f"self.edges.all(i, e, !self.edges.exists(j, f, j < i && {_TWIN}))", "two edges have the same ends and the same loss"
         ),
         Rule(
             "self.nodes.all(n, !has(n.follows) || n.follows == '' || "
@@ -228,7 +233,7 @@ _GRAPH = tuple(
             path=".nodes",
         ),
         _of_edges(
-            f"!{_UNSUPERVISED} || self.edges.all(e, e.source == '{LABEL}' || e.?gate.type.orValue('Through') != 'Correct')",
+            f"!{_UNSUPERVISED} || self.edges.all(e, e.source == '{LABEL}' || {gate_of('e')} != 'Correct')",
             "Correct needs labels, and this edge acts on unlabelled images; use Through, Linear or Threshold",
         ),
     )

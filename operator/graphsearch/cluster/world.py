@@ -6,6 +6,7 @@ before acts. It must not know Kopf, files or storage, nor any other search.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -291,7 +292,9 @@ class ClusterWorld:
         assert trial.attempt is not None
         key = (trial.index, trial.attempt.number)
         owner = owner_of(self._object_of(trial.index))
-        made = [await self._make(obj, owner["uid"]) for obj in self._objects_of(trial, owner)][-1]
+        # The report of a large search takes seconds to pack, in which the Lease must be renewed.
+        objects = await asyncio.to_thread(self._objects_of, trial, owner)
+        made = [await self._make(obj, owner["uid"]) for obj in objects][-1]
         self.children.expect(made)
         self._observed[key] = Running(made["metadata"]["uid"], None)
 

@@ -54,7 +54,7 @@ class Metrics:
         self._trials = Gauge(
             f"{_P}_search_trials",
             "Trials of a search by what became of them; running: attempts of any purpose that are open.",
-            ["namespace", "search", "state"],
+            ["search_namespace", "search", "state"],
             registry=registry,
         )
         self._queue = Gauge(f"{_P}_queue_depth", "Searches that wait for a turn.", registry=registry)

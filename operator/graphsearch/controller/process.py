@@ -169,18 +169,21 @@ class _Process:
             await asyncio.sleep(_RETRY_SECONDS)
         for key in worlds.keys:
             loops.mark(key)
-        self.ready = "working"
-        _log.info("working on %d searches", len(worlds.keys))
 
         def hear(kind: str, event: str | None, obj: Object) -> None:
             key = worlds.seen(kind, event, obj)
             if key is not None:
                 loops.mark(key)
 
+        def watching() -> None:
+            self.ready = "working"
+            _log.info("working on %d searches", len(worlds.keys))
+
         def started() -> None:
             _on_signals(self._stop)
 
-        await watch(hear, client.connection, namespaces=self._settings.namespaces, started=started)
+        namespaces = self._settings.namespaces
+        await watch(hear, client.connection, namespaces=namespaces, started=started, watching=watching)
 
     async def _resync(self, worlds: Worlds, loops: Loops) -> None:
         while True:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import kopf
+from kopf._cogs.structs.references import Insights  # an argument of its public functions, without a public name
 
 from graphsearch.api import names as n
 from graphsearch.api.wire import Object
@@ -31,8 +32,17 @@ _SELECTORS = {
 _END_SECONDS = 10.0
 
 
+class NotWatchedError(Exception):
+    """Kopf has not found a kind that it should watch, and would not look again."""
+
+
 async def watch(
-    hear: Hear, connection: Connection, *, namespaces: Sequence[str], started: Callable[[], None] = lambda: None
+    hear: Hear,
+    connection: Connection,
+    *,
+    namespaces: Sequence[str],
+    started: Callable[[], None],
+    watching: Callable[[], None],
 ) -> None:
     """Watch for ever.
 
@@ -43,21 +53,36 @@ async def watch(
         connection: Whose address and credentials are used.
         namespaces: None: all.
         started: Called once Kopf has set up its signal handlers, which may be replaced from then on.
+        watching: Called once every kind is being watched.
 
     Raises:
         Exception: If a watch has ended for good, as it does where the account may not watch.
     """
     logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event
+    insights = Insights()
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
         registry=_registry(hear, connection),
         settings=_settings(),
+        insights=insights,
         standalone=True,
         namespaces=list(namespaces),
         clusterwide=not namespaces,
     )
     started()
-    await kopf.run_tasks(tasks, ignored=before)
+    checking = asyncio.create_task(_check(insights, watching))
+    await kopf.run_tasks([*tasks, checking], ignored=before)
+
+
+async def _check(insights: Insights, watching: Callable[[], None]) -> None:
+    """Wait for ever, unless a kind was not found: beside an API server that is just starting Kopf only warns of it."""
+    await insights.ready_resources.wait()
+    found = {(*filter(None, (each.group, each.version)), each.plural) for each in insights.watched_resources}
+    missing = [kind.plural for kind in _SELECTORS if (*kind.group_version.split("/"), kind.plural) not in found]
+    if missing:
+        raise NotWatchedError(f"the API server does not offer {', '.join(missing)} yet")
+    watching()
+    await asyncio.Event().wait()
 
 
 def _registry(hear: Hear, connection: Connection) -> kopf.OperatorRegistry:

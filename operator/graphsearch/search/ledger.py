@@ -57,6 +57,10 @@ class Ledger:
         self.rungs: defaultdict[int, RungTable] = defaultdict(RungTable)
         self.next_index = search.next_index
         self.created: Counter[Purpose] = Counter()
+        self.members: defaultdict[Purpose, list[int]] = defaultdict(list)
+        """Indexes of the trials of each purpose, in the order in which they came."""
+        self.successes: defaultdict[Purpose, list[int]] = defaultdict(list)
+        """Those that succeeded."""
         self.outcomes: Counter[tuple[Purpose, Outcome]] = Counter()
         self.published: dict[str, int] = {}
         """Which trial publishes the weights under a key; the newest, where an older one was cancelled."""
@@ -80,6 +84,10 @@ class Ledger:
         """Device time of all ended attempts."""
         return sum(self.tally.seconds.values())
 
+    def of(self, purpose: Purpose) -> list[GraphTrial]:
+        """Trials of a purpose, by index."""
+        return [self.trials[index] for index in sorted(self.members[purpose])]
+
     def put(self, trial: GraphTrial) -> None:
         """Take a trial's facts; they contain all facts of it that were put before."""
         old = self.open.get(trial.index) or self.trials.get(trial.index)
@@ -100,6 +108,7 @@ class Ledger:
     def _enter(self, trial: GraphTrial) -> None:
         self.next_index = max(self.next_index, trial.index + 1)
         self.created[trial.spec.purpose] += 1
+        self.members[trial.spec.purpose].append(trial.index)
         for key in trial.spec.publishes.values():
             self.published[key] = max(trial.index, self.published.get(key, 0))
 
@@ -149,6 +158,8 @@ class Ledger:
                 first = self.refused.get(attempt.exit_code, trial.index)
                 self.refused[attempt.exit_code] = min(first, trial.index)
         self.outcomes[trial.spec.purpose, outcome] += 1
+        if outcome is Outcome.SUCCEEDED:
+            self.successes[trial.spec.purpose].append(trial.index)
         if outcome in LEFT_THE_POPULATION:
             for rung in trial.status.rungs:
                 self.rungs[rung.evaluation].remove(rung.score, trial.index)

@@ -38,6 +38,9 @@ class PackedTrials(MutableMapping[int, GraphTrial]):
         if self._open.pop(index, None) is None:
             del self._over[index]
 
+    def __contains__(self, index: object) -> bool:
+        return index in self._open or index in self._over
+
     def __iter__(self) -> Iterator[int]:
         yield from sorted([*self._open, *self._over])
 

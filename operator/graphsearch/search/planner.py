@@ -173,7 +173,9 @@ def _outcome_of_attempts(trial: GraphTrial, attempt: Attempt) -> tuple[Outcome, 
         return Outcome.SUCCEEDED, ""
     if attempt.end is AttemptEnd.DIVERGED:
         return Outcome.DIVERGED, attempt.message
-    if attempt.end is AttemptEnd.REFUSED:
+    # Once the search has ended there is nothing left to pause: a report that cannot begin is given up.
+    gives_up = attempt.end is AttemptEnd.NOT_STARTED and trial.spec.purpose is Purpose.REPORT
+    if attempt.end is AttemptEnd.REFUSED or gives_up:
         return Outcome.FAILED, attempt.message
     if _crashes(trial.status) >= MAX_CRASHES:
         how = attempt.message or "its last evaluation was never reported"

@@ -176,7 +176,7 @@ def end(settled: Settled, ledger: Ledger, reason: Reason, message: str, now: flo
 
 
 def _over(settled: Settled, ledger: Ledger, now: float) -> SearchFacts:
-    compared = [trial for trial in ledger.trials.values() if trial.spec.purpose is Purpose.COMPARE]
+    compared = ledger.of(Purpose.COMPARE)
     failed = [trial for trial in compared if trial.status.outcome is not Outcome.SUCCEEDED]
     if failed:
         message = f"{len(failed)} of {len(compared)} trials did not end well; first {failed[0].name}: "
@@ -199,7 +199,7 @@ def _finalists(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
     chosen = finalists(settled, ledger)
     if comparison is None or (len(chosen) == 1 and settled.spec.objective.score_of is not ScoreOf.BEST_NODE):
         return []
-    known = {(t.spec.origin, t.spec.repeat) for t in ledger.trials.values() if t.spec.purpose is Purpose.FINALIST}
+    known = {(t.spec.origin, t.spec.repeat) for t in ledger.of(Purpose.FINALIST)}
     specs = [
         trial.spec.model_copy(
             update={
@@ -233,9 +233,7 @@ def _choose(settled: Settled, ledger: Ledger) -> SearchFacts:
     assert ledger.best is not None
     means = mean_scores(ledger)
     diverged = Counter(
-        trial.spec.origin
-        for trial in ledger.trials.values()
-        if trial.spec.purpose is Purpose.FINALIST and trial.status.outcome is Outcome.DIVERGED
+        trial.spec.origin for trial in ledger.of(Purpose.FINALIST) if trial.status.outcome is Outcome.DIVERGED
     )
     winner = min(means, key=lambda index: (diverged[index], -means[index], index), default=-ledger.best[1])
     return _with_winner(settled, ledger, winner)
@@ -261,7 +259,7 @@ def _best_node(ledger: Ledger, winner: int) -> str:
 def _comparison(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
     """Compare trials that are not there yet: every contender, every repeat, on the full training set."""
     repeats = settled.spec.comparison.repeats if settled.spec.comparison else 1
-    known = {(t.spec.contenders, t.spec.repeat) for t in ledger.trials.values() if t.spec.purpose is Purpose.COMPARE}
+    known = {(t.spec.contenders, t.spec.repeat) for t in ledger.of(Purpose.COMPARE)}
     missing: list[GraphTrial] = []
     for repeat in range(repeats):
         seed = seed_of(settled.spec.seed, "repeat", repeat)
@@ -321,11 +319,7 @@ def _winner(ledger: Ledger) -> int:
 
 
 def _succeeded(ledger: Ledger, purpose: Purpose) -> list[GraphTrial]:
-    return [
-        trial
-        for trial in ledger.trials.values()
-        if trial.spec.purpose is purpose and trial.status.outcome is Outcome.SUCCEEDED
-    ]
+    return [ledger.trials[index] for index in sorted(ledger.successes[purpose])]
 
 
 def _score(trial: GraphTrial) -> float:

@@ -14,7 +14,16 @@ from e2e.cluster.prometheus_server import running_prometheus, scrape_config
 from e2e.cluster.simulated_node import Timing, running_simulated_node
 from tests.integration.cluster.installation import ROOT, Operator
 
-_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "prometheus", "promtool")
+_PROGRAMS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+    "helm",
+    "prometheus",
+    "promtool",
+)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,11 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,7 @@ class Operator:
             *flags,
         ]
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()
 
     def start(self) -> Operator:
         """Start it; it must not run."""
@@ -53,11 +57,32 @@ class Operator:
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         """Send a signal and wait for its end; the exit code."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        code = self._process.wait(60)
-        self._process = None
-        return code
+        with self._lock:
+            assert self._process is not None
+            self._process.send_signal(number)
+            code = self._process.wait(60)
+            self._process = None
+            return code
+
+    @contextmanager
+    def kept_running(self) -> Iterator[None]:
+        """As a kubelet does: whenever it ends by itself it is started again."""
+        over = threading.Event()
+
+        def keep() -> None:
+            while not over.wait(0.5):
+                with self._lock:
+                    if self._process is not None and self._process.poll() is not None:
+                        self._process = None
+                        self.start()
+
+        keeper = threading.Thread(target=keep)
+        keeper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            keeper.join()
 
     @property
     def pid(self) -> int:

@@ -255,7 +255,7 @@ def test_an_operator_that_was_held_up_writes_nothing_once_another_has_taken_over
     second = start("second").wait_ready("standing by")
 
     first.process.send_signal(signal.SIGSTOP)
-    second.wait_ready().wait(turned="busy")
+    second.wait(turned="busy")
     written = first.told(turned="busy")
     first.process.send_signal(signal.SIGCONT)
 

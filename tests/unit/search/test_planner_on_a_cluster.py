@@ -7,8 +7,8 @@ from dataclasses import replace
 from tests.searches import HandPlayed, a_search
 
 from graphsearch.api import AttemptEnd, Outcome, Reason
-from graphsearch.search.actions import Running
-from graphsearch.search.planner import MAX_ATTEMPTS
+from graphsearch.search.actions import Record, Report, Running, Stop
+from graphsearch.search.planner import MAX_ATTEMPTS, plan
 from graphsearch.search.status import summarise
 from graphtrial.contract import Purpose
 
@@ -117,3 +117,44 @@ def test_a_stopped_trial_whose_end_nobody_saw_was_not_lost():
     world.end(1, None, seconds=12.0)
     cost = summarise(world.settled, world.ledger, world.now).seconds
     assert (cost.stopped, cost.lost) == (12.0, 0.0)
+
+
+def test_a_lowered_max_trials_stops_those_with_least_progress():
+    """What has ended stays; the youngest goes first among equals, and is cancelled once it has saved."""
+    search = a_search().trials(9).parallel(3)
+    world = HandPlayed(search.settled()).look().finish(0, 0.9).look((1, 1, 0.95))
+    assert world.running == [1, 2, 3]
+    world.change(search.trials(2))
+    assert world.stopped == [(2, "Unwanted"), (3, "Unwanted")]
+    world.end(2, 143).end(3, 143)
+    assert [world.outcome(index) for index in (0, 1, 2, 3)] == ["Succeeded", None, "Cancelled", "Cancelled"]
+    assert world.finish(1, 0.95).ledger.search.reason == "Completed"
+
+
+def test_a_lowered_max_trials_cancels_those_that_wait_at_a_rung():
+    """Promotion: the ones that got least far; the others are still promoted."""
+    search = a_search().trials(3).parallel(3).halving(mode="Promotion").evaluations(2)
+    world = HandPlayed(search.settled()).look()
+    for index, score in enumerate((0.9, 0.1, 0.2)):
+        world.look((index, 1, score)).end(index)
+    assert [world.outcome(index) for index in range(3)] == [None, None, None]
+    world.change(search.trials(1))
+    assert [world.outcome(index) for index in range(3)] == [None, "Cancelled", "Cancelled"]
+    assert world.running == [0]
+
+
+def test_a_report_that_cannot_begin_is_given_up():
+    """After the end of a search nothing is left to pause."""
+    world = HandPlayed(replace(a_search().trials(1).settled(), reports=True)).look().finish(0, 0.9)
+    world.end(1, None, "ImageUnavailable: no such image", never_started="ImageUnavailable")
+    assert world.outcome(1) == "Failed"
+
+
+def test_while_a_name_is_taken_what_is_there_goes_on():
+    """No trial is made, and a stop that was decided is carried out."""
+    world = HandPlayed(a_search().trials(3).parallel(2).settled()).look().look((0, 1, 0.9))
+    world.reports = (Report(1, 1, 0.1),)
+    recorded = plan(replace(world._snapshot(), may_create=False))
+    assert [type(action) for action in recorded] == [Record]
+    world._carry_out(recorded[0])
+    assert [type(action) for action in plan(replace(world._snapshot(), may_create=False))] == [Stop]

@@ -54,9 +54,9 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
     if snapshot is not None:
         _take_over(spec, state, snapshot, machine)
     exposition = Exposition(spec)
-    patiently(lambda: _announce(spec, state, folder, exposition.port))
     exposition.rungs.update(state.rungs)
     exposition.steps, exposition.evaluations = state.step, len(state.evaluations)
+    patiently(lambda: _announce(spec, state, folder, exposition.port))
     data = load(spec.data, spec.split, cache=spec.cache)
     parts = patiently(lambda: _put_together(spec, data, machine, device, outbox, exposition))
     code = Training(parts, state, snapshot).run(stop_requested)

@@ -1,0 +1,197 @@
+"""Stop means stop, and a budget that is changed while a search runs is followed up and down.
+
+When pods were asked to stop is compared with what came before by times that the API server wrote; how many seconds
+lay between is printed and not asserted, for the machine may be busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from benchmarks.operator import seed_finished
+from e2e.cluster.processes import ClusterError
+from e2e.cluster.simulated_node.faults import Fault
+from tests.integration.cluster.installation import apply, assert_sound, wait_for
+from tests.integration.cluster.stage import (
+    a_stage,
+    ends,
+    quick,
+    running_pods,
+    server_time,
+    wait_until_running,
+    wait_until_terminating,
+)
+
+from graphsearch.api import AttemptEnd, Outcome
+from graphtrial.contract import Purpose
+
+FINISHED = 1500
+LIVE = 20
+
+
+@pytest.fixture(scope="module")
+def stage(kinds, tmp_path_factory):
+    """Trials take long, and save for a while, so that they can be seen to stop."""
+    folder = tmp_path_factory.mktemp("budget")
+    with a_stage(kinds, folder, gpus=64, pace=120.0, saving=3.0) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def quick_stage(kinds, tmp_path_factory):
+    """Trials go on at a pace that can be watched."""
+    with a_stage(kinds, tmp_path_factory.mktemp("quick-budget"), pace=0.5) as stage:
+        yield stage
+
+
+def endless():
+    """Three trials at a time that never get to their end."""
+    return quick().trials(9).parallel(3)
+
+
+def seconds_after(search, began, pods, what):
+    """Print how long after ``began`` the pods were asked to stop, once they all were."""
+    asked = wait_until_terminating(search, pods)
+    latest = max(asked, default=began) - began
+    print(f"{what}: {len(pods)} pods were asked to stop within {latest:+.0f} s (in whole seconds)")
+    assert all(moment >= began - 1 for moment in asked)
+
+
+@pytest.mark.parametrize("wanted", ["Cancelled", "Paused", "Finishing"])
+def test_what_the_user_stops_stops(kinds, stage, wanted):
+    """Every pod is asked to save and stop, none is left, and nothing new begins."""
+    search = apply(kinds, stage.namespace, endless(), wanted.lower())
+    pods = wait_until_running(search, 3)
+    began = server_time(search)
+    search.patch(desiredState=wanted)
+    seconds_after(search, began, pods, wanted)
+    wait_for(lambda: not open_attempts(search), search.describe)
+    assert running_pods(search) == []
+    searching = [trial for trial in search.trials if trial.spec.purpose is Purpose.SEARCH]
+    assert {tuple(ends(trial)) for trial in searching} == {(AttemptEnd.SAVED,)}
+
+
+def open_attempts(search):
+    """Attempts that have not ended."""
+    return [trial.name for trial in search.trials if trial.attempt and trial.attempt.is_open]
+
+
+def test_a_paused_search_can_be_cancelled(kinds, stage):
+    """B23: it ends, and the trials that were saved are cancelled."""
+    search = apply(kinds, stage.namespace, endless(), "paused-first")
+    wait_until_running(search, 3)
+    search.patch(desiredState="Paused")
+    wait_for(lambda: not open_attempts(search), search.describe)
+    search.patch(desiredState="Cancelled").wait()
+    outcomes = {trial.status.outcome for trial in search.trials if trial.spec.purpose is Purpose.SEARCH}
+    assert (outcomes, search.state) == ({Outcome.CANCELLED}, "Cancelled")
+
+
+def test_a_search_past_its_deadline_stops(kinds, stage):
+    """DeadlineExceeded, from the time that its status holds as its start."""
+    search = apply(kinds, stage.namespace, endless().budget(deadlineSeconds=15), "deadline")
+    pods = wait_until_running(search, 3)
+    began = search.object["status"]["facts"]["startedAt"] + 15
+    seconds_after(search, began, pods, "deadline")
+    assert search.wait().state == "DeadlineExceeded"
+
+
+def test_a_search_past_its_gpu_hours_stops(kinds, stage):
+    """BudgetSpent, from the moment at which its trials together have used them."""
+    search = apply(kinds, stage.namespace, endless().budget(maxGpuHours=20 / 3600), "hours")
+    pods = wait_until_running(search, 3)
+    starts = [trial.attempt.started_at for trial in search.trials if trial.attempt]
+    seconds_after(search, (20 + sum(starts)) / len(starts), pods, "maxGpuHours")
+    assert search.wait().state == "BudgetSpent"
+
+
+def test_a_deleted_search_frees_its_devices_however_much_it_leaves_behind(kinds, stage):
+    """1,500 finished trials wait for the garbage collector; the pods of 20 that run do not."""
+    manifest = quick().trials(FINISHED + LIVE).parallel(LIVE)
+    search = apply(kinds, stage.namespace, manifest.wanted("Paused"), "large")
+    asyncio.run(seed_finished(kinds, search, FINISHED))
+    # What was made behind its back is known to an operator that starts.
+    stage.operator.kill()
+    stage.operator.start().wait_until_ready()
+    search.patch(desiredState="Running")
+    wait_for(lambda: len(running_pods(search)) == LIVE, search.describe)
+    pods = running_pods(search)
+    began = server_time(search)
+    search.kubectl("delete", "graphsearch", "large", "--wait=false")
+    wait_for(lambda: not search.get("graphsearches", "", "--field-selector=metadata.name=large")["items"])
+    asked = wait_until_terminating(search, pods)
+    latest = max(asked, default=began) - began
+    left = len(search.get("graphtrials", "", "-l", "graphsearch.io/state=Finished")["items"])
+    print(f"deleted with {FINISHED} finished trials: {LIVE} pods were asked to stop within {latest:+.0f} s")
+    assert left > 0, "the garbage collector was first, and the test shows nothing"
+    kinds.kubectl("delete", "graphtrials", "-n", stage.namespace, "--all", "--wait=false")
+
+
+def test_lowered_parallelism_stops_the_trials_with_least_progress(kinds, quick_stage):
+    """B5: they save, wait for a slot and go on; raised again, more run; a finished trial is never touched."""
+    manifest = quick().trials(4).parallel(4).evaluations(16).halving(eta=16)
+    search = apply(kinds, quick_stage.namespace, manifest.budget(parallelTrials=1), "parallel")
+    wait_for(lambda: search.trials and search.trials[0].status.rungs, search.describe)
+    search.patch(budget={"parallelTrials": 4})
+    wait_until_running(search, 4)
+    search.patch(budget={"parallelTrials": 1})
+    wait_for(lambda: len(open_attempts(search)) == 1, search.describe)
+    [kept] = open_attempts(search)
+    progress = {t.name: t.status.rungs[-1].evaluation if t.status.rungs else 0 for t in search.trials}
+    assert progress[kept] == max(progress.values())
+    search.patch(budget={"parallelTrials": 4})
+    search.wait()
+    assert_sound(search)
+    searching = [trial for trial in search.trials if trial.spec.purpose is Purpose.SEARCH]
+    assert {trial.status.outcome for trial in searching} == {Outcome.SUCCEEDED}
+    assert {ends(trial)[-1] for trial in searching} == {AttemptEnd.DONE}
+    assert sum(len(ends(trial)) > 1 for trial in searching) == 3
+
+
+def test_max_trials_below_what_has_run_means_finish_now(kinds, quick_stage):
+    """B4: running trials beyond it are stopped, those that have ended stay, and the search is complete."""
+    quick_stage.node.fail(Fault(pods="lowered-t[234]-*", pace=60.0, times=None))
+    search = apply(kinds, quick_stage.namespace, quick().trials(9).parallel(3), "lowered")
+    wait_for(lambda: done(search) == {0, 1} and len(open_attempts(search)) == 3, search.describe)
+    search.patch(budget={"maxTrials": 2})
+    search.wait()
+    outcomes = {t.index: t.status.outcome for t in search.trials if t.spec.purpose is Purpose.SEARCH}
+    assert outcomes == dict.fromkeys((0, 1), Outcome.SUCCEEDED) | dict.fromkeys((2, 3, 4), Outcome.CANCELLED)
+    assert search.state == "Completed"
+    assert_sound(search)
+
+
+def test_raised_max_trials_draw_more(kinds, quick_stage):
+    """While it runs: the trials that were drawn stay as they are."""
+    search = apply(kinds, quick_stage.namespace, quick().parallel(1), "raised")
+    wait_for(lambda: done(search), search.describe)
+    search.patch(budget={"maxTrials": 4})
+    search.wait()
+    assert_sound(search)
+    assert done(search) == {0, 1, 2, 3}
+
+
+def done(search):
+    """Indexes of the Search trials that reached their end."""
+    found = [trial for trial in search.trials if trial.spec.purpose is Purpose.SEARCH]
+    return {trial.index for trial in found if trial.status.outcome is Outcome.SUCCEEDED}
+
+
+def test_the_budget_of_an_ended_search_cannot_be_raised(kinds, quick_stage):
+    """B1, B3: a search ends once; the message says what to do instead, and nothing begins again."""
+    search = apply(kinds, quick_stage.namespace, quick(), "over").wait()
+    with pytest.raises(ClusterError, match=r"spec.budget.*the search has ended.*apply a search of another name"):
+        search.patch(budget={"maxTrials": 99})
+    assert len(done(search)) == 2
+
+
+def test_no_graph_is_drawn_once_the_goal_is_reached(kinds, quick_stage):
+    """Running trials go on to their ends, nothing begins after them, and no pod is left."""
+    manifest = quick().trials(40).parallel(2).scored_by("TargetNode", goal=0.01)
+    search = apply(kinds, quick_stage.namespace, manifest, "goal").wait()
+    searching = [trial for trial in search.trials if trial.spec.purpose is Purpose.SEARCH]
+    assert len(searching) <= 4
+    assert {trial.status.outcome for trial in searching} == {Outcome.SUCCEEDED}
+    assert running_pods(search) == []
+    assert search.state == "Completed"

@@ -1,0 +1,147 @@
+"""Manifests that only the operator can judge, and what is left of searches that have ended."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.integration.cluster.installation import Search, apply, wait_for
+from tests.integration.cluster.stage import a_stage, events, quick
+from tests.invalid_manifests import INVALID, TRIAL, changed
+
+from graphsearch.api import Reason
+
+GPU = {"nvidia.com/gpu": 1}
+ON_THIS_INSTALLATION = {
+    "spec.checkpoint.uri": {"checkpoint": {"every": {"epochs": 1}}},
+    "spec.trainer.resources.limits.cpu": {"trainer": {"resources": {"limits": {"cpu": "many"}}}},
+    "spec.trainer.resources.requests.nvidia.com/gpu": {"trainer": {"resources": {"requests": GPU}}},
+    "spec.trainer.env[0].name": {"trainer": {"env": [{"name": "POD_NAME", "value": "x"}]}},
+    "spec.trainer.volumes[0].name": {"trainer": {"volumes": [{"name": "tmp", "emptyDir": {}}]}},
+    "spec.trainer.volumeMounts[0].name": {"trainer": {"volumeMounts": [{"name": "none", "mountPath": "/none"}]}},
+}
+"""By the field that the message names: what an installation cannot run of a manifest that is valid as such."""
+PLANNED = {
+    "spec.compression": {"compression": {"student": "resnet8"}},
+    "spec.objective.metric": {"objective": {"metric": "Loss"}},
+    "spec.data.dataset": {"data": {"dataset": "mylab.data:Birds"}},
+    "spec.space.auxiliaryKinds[0]": {
+        "space": quick().spec["space"] | {"auxiliaryKinds": ["EMA"]},
+    },
+}
+"""By the field: what is planned."""
+
+
+@pytest.fixture(scope="module")
+def stage(kinds, tmp_path_factory):
+    """A quick node."""
+    with a_stage(kinds, tmp_path_factory.mktemp("rejection"), pace=0.2) as stage:
+        yield stage
+
+
+def accepted(search, kind="graphsearch"):
+    """(status, reason, message) of its Accepted condition; empty before it is there."""
+    for condition in search.get(kind, search.name).get("status", {}).get("conditions", ()):
+        if condition["type"] == "Accepted":
+            return condition["status"], condition["reason"], condition["message"]
+    return ()
+
+
+def assert_refused(search, reason, field, kind="graphsearch"):
+    """The condition and an Event name the field, and nothing was made."""
+    wait_for(lambda: accepted(search, kind), lambda: search.kubectl("get", kind, search.name, "-o", "yaml"))
+    status, why, message = accepted(search, kind)
+    assert (status, why) == ("False", reason)
+    assert field in [part.split(": ")[0] for part in message.split("; ")]
+    wait_for(lambda: ("Warning", reason, message) in events(search), search.describe)
+    jobs = search.get("jobs", "", "-l", f"graphsearch.io/search={search.name}")["items"]
+    assert jobs == []
+
+
+@pytest.mark.parametrize(
+    ("number", "row"),
+    [(number, row) for number, row in enumerate(INVALID) if not row.server],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_what_the_api_server_cannot_judge_is_not_accepted(kinds, stage, number, row):
+    """B17: Accepted=False with the field's path, for searches and for trials by hand."""
+    name = f"row-{number}"
+    manifest = row.manifest | {"metadata": {"name": name}}
+    kinds.kubectl("-n", stage.namespace, "apply", "-f", "-", input=json.dumps(manifest))
+    kind = manifest["kind"].lower()
+    assert_refused(Search(kinds, stage.namespace, name), Reason.INVALID_SPEC, row.field, kind)
+
+
+@pytest.mark.parametrize("field", ON_THIS_INSTALLATION)
+def test_what_this_installation_cannot_run_is_not_accepted(kinds, stage, field):
+    """A valid manifest whose pods could not be made."""
+    search = apply(kinds, stage.namespace, quick().having(**ON_THIS_INSTALLATION[field]), a_name("here", field))
+    assert_refused(search, Reason.INVALID_SPEC, field)
+
+
+@pytest.mark.parametrize("field", PLANNED)
+def test_what_is_planned_is_not_there_yet(kinds, stage, field):
+    """A reason of its own: the manifest is right, and a later version runs it."""
+    search = apply(kinds, stage.namespace, quick().having(**PLANNED[field]), a_name("planned", field))
+    assert_refused(search, Reason.NOT_THERE_YET, field)
+
+
+def a_name(kind, field):
+    """Of an object about a field."""
+    letters = "".join(letter if letter.isalnum() else "-" for letter in field.lower())
+    return f"{kind}-{letters.strip('-')}"[-40:].strip("-")
+
+
+def test_a_trial_by_hand_of_something_planned_is_not_there_yet(kinds, stage):
+    """What holds for a search holds for a trial without one."""
+    manifest = changed(TRIAL, {"graph.nodes.0.model": "mylab.nets:Small"}) | {"metadata": {"name": "by-hand-planned"}}
+    kinds.kubectl("-n", stage.namespace, "apply", "-f", "-", input=json.dumps(manifest))
+    search = Search(kinds, stage.namespace, "by-hand-planned")
+    assert_refused(search, Reason.NOT_THERE_YET, "spec.graph.nodes[0].model", "graphtrial")
+
+
+def test_a_search_of_the_name_of_a_refused_one_is_accepted(kinds, stage):
+    """Deleted and applied anew without the fault, it runs."""
+    wrong = quick().having(compression={"student": "resnet8"})
+    search = apply(kinds, stage.namespace, wrong, "mended")
+    assert_refused(search, Reason.NOT_THERE_YET, "spec.compression")
+    search.kubectl("delete", "graphsearch", "mended")
+    assert apply(kinds, stage.namespace, quick(), "mended").wait().state == "Completed"
+
+
+def versions(search):
+    """Resource versions of a search and its trials."""
+    trials = search.get("graphtrials", "", "-l", f"graphsearch.io/search={search.name}")["items"]
+    return [obj["metadata"]["resourceVersion"] for obj in (search.object, *trials)]
+
+
+def test_what_has_ended_is_not_written_again(kinds, stage):
+    """While another search runs its whole course, no object of the first one changes."""
+    search = apply(kinds, stage.namespace, quick(), "idle").wait()
+    wait_for(lambda: search.get("jobs", "", "-l", "graphsearch.io/search=idle")["items"] == [], search.describe)
+    before = versions(search)
+    apply(kinds, stage.namespace, quick(), "busy").wait()
+    assert versions(search) == before
+
+
+def test_the_status_says_of_which_generation_it_is(kinds, stage):
+    """ObservedGeneration follows each change of the specification, in every condition."""
+    search = apply(kinds, stage.namespace, quick(), "generations").wait()
+    search.patch(ttlSecondsAfterFinished=3600)
+    wait_for(lambda: search.object["status"]["observedGeneration"] == 2, search.describe)
+    assert search.object["metadata"]["generation"] == 2
+    assert {condition["observedGeneration"] for condition in search.object["status"]["conditions"]} == {2}
+
+
+def test_a_search_goes_when_its_time_is_over(kinds, stage):
+    """ttlSecondsAfterFinished: the search and its trials are gone, and another one stays."""
+    stays = apply(kinds, stage.namespace, quick(), "stays").wait()
+    search = apply(kinds, stage.namespace, quick().having(ttlSecondsAfterFinished=1), "goes")
+
+    def left():
+        names = ("graphsearches", "graphtrials", "jobs", "pods")
+        found = [obj["metadata"]["name"] for name in names for obj in search.get(name)["items"]]
+        return [name for name in found if name.startswith("goes")]
+
+    wait_for(lambda: left() == [], lambda: search.kubectl("get", "graphsearches,graphtrials,jobs,pods"))
+    assert stays.state == "Completed"

@@ -1,0 +1,136 @@
+"""Why a trial waits is shown, and attempts that cannot start end and pause the search."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from e2e.cluster.simulated_node.faults import Fault
+from tests.integration.cluster.installation import apply, assert_sound, wait_for
+from tests.integration.cluster.stage import a_stage, ends, events, progressing, quick, running_pods
+
+from graphsearch.api import API_VERSION, AttemptEnd, Outcome, TrialReason
+
+
+@pytest.fixture(scope="module")
+def stage(kinds, tmp_path_factory):
+    """A quick node."""
+    with a_stage(kinds, tmp_path_factory.mktemp("waiting"), pace=0.2) as stage:
+        yield stage
+
+
+def one(**trainer):
+    """One trial that asks for a GPU, with further fields of its trainer."""
+    resources = {"resources": {"limits": {"nvidia.com/gpu": 1}}}
+    return quick().trials(1).having(trainer=resources | trainer)
+
+
+def shows(search, reason, *words):
+    """Whether its first trial shows that it waits for this reason, with these words."""
+    shown, message = progressing(search, 0)
+    return shown == reason and all(word in message for word in words)
+
+
+def test_an_image_that_cannot_be_pulled_shows(kinds, stage):
+    """ImageUnavailable, with the image's name."""
+    stage.node.fail(Fault(pods="image-*", image_pull_fails=True, times=None))
+    search = apply(kinds, stage.namespace, one(image="trainer:nowhere"), "image")
+    wait_for(lambda: shows(search, TrialReason.IMAGE_UNAVAILABLE, "trainer:nowhere"), search.describe)
+    search.kubectl("delete", "graphsearch", search.name)
+
+
+def test_a_pod_that_fits_on_no_node_shows(kinds, stage):
+    """Unschedulable, with the scheduler's own words."""
+    search = apply(kinds, stage.namespace, one(nodeSelector={"disk": "golden"}), "selector")
+    wait_for(lambda: shows(search, TrialReason.UNSCHEDULABLE, "didn't match Pod's node affinity"), search.describe)
+    search.kubectl("delete", "graphsearch", search.name)
+
+
+def test_an_exceeded_quota_shows_and_waiting_for_it_has_no_end(kinds, stage):
+    """QuotaExceeded; startDeadlineSeconds does not count, and the trial runs once the quota has room."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus", "namespace": stage.namespace}}
+    kinds.kubectl("apply", "-f", "-", input=json.dumps(quota | {"spec": {"hard": {"requests.nvidia.com/gpu": 4}}}))
+    resources = {"limits": {"nvidia.com/gpu": 5}}
+    search = apply(kinds, stage.namespace, one(resources=resources, startDeadlineSeconds=1), "quota")
+    wait_for(lambda: shows(search, TrialReason.QUOTA_EXCEEDED, "exceeded quota: gpus"), search.describe)
+    kinds.kubectl("delete", "-n", stage.namespace, "resourcequota", "gpus")
+    search.wait()
+    [trial] = [trial for trial in search.trials if trial.index == 0]
+    assert (trial.status.outcome, ends(trial)) == (Outcome.SUCCEEDED, [AttemptEnd.DONE])
+
+
+def test_a_missing_secret_shows(kinds, stage):
+    """ContainerRefused, with the kubelet's message."""
+    stage.node.fail(Fault(pods="secret-*", refused='secret "s3" not found', times=None))
+    search = apply(
+        kinds,
+        stage.namespace,
+        one().having(checkpoint={"uri": "s3://searches", "credentialsSecretRef": {"name": "s3"}}),
+        "secret",
+    )
+    wait_for(lambda: shows(search, TrialReason.CONTAINER_REFUSED, 'secret "s3" not found'), search.describe)
+    search.kubectl("delete", "graphsearch", search.name)
+
+
+def test_a_volume_that_cannot_be_mounted_shows(kinds, stage):
+    """ContainerRefused, with the words of the Event, which is all that a kubelet says of it."""
+    stage.node.fail(Fault(pods="volume-*", never_starts=True, times=None))
+    trainer = {
+        "volumes": [{"name": "labels", "configMap": {"name": "labels"}}],
+        "volumeMounts": [{"name": "labels", "mountPath": "/labels"}],
+    }
+    search = apply(kinds, stage.namespace, one(**trainer), "volume")
+    pods = ("pods", "", "-l", "graphsearch.io/search=volume")
+    wait_for(lambda: search.get(*pods)["items"], search.describe)
+    [pod] = search.get(*pods)["items"]
+    said = 'MountVolume.SetUp failed for volume "labels" : configmap "labels" not found'
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "mount", "namespace": stage.namespace},
+        "involvedObject": {"kind": "Pod", "namespace": stage.namespace}
+        | {key: pod["metadata"][key] for key in ("name", "uid")},
+        "type": "Warning",
+        "reason": "FailedMount",
+        "message": said,
+        "lastTimestamp": pod["metadata"]["creationTimestamp"],
+    }
+    kinds.kubectl("apply", "-f", "-", input=json.dumps(event))
+    wait_for(lambda: shows(search, TrialReason.CONTAINER_REFUSED, said), search.describe)
+    search.kubectl("delete", "graphsearch", search.name)
+
+
+def test_three_attempts_that_cannot_start_pause_the_search_until_somebody_has_mended_it(kinds, stage):
+    """Attempts end as NotStarted with their reason; the search says why it is paused, and resumes when told to."""
+    stage.node.fail(Fault(pods="late-*", image_pull_fails=True, times=None))
+    trials = quick().trials(3).parallel(3)
+    late = {"resources": {"limits": {"nvidia.com/gpu": 1}}, "startDeadlineSeconds": 2}
+    search = apply(kinds, stage.namespace, trials.having(trainer=late), "late")
+    wait_for(lambda: search.state == "Paused" and not running_pods(search), search.describe)
+    wait_for(lambda: all(not t.attempt or not t.attempt.is_open for t in search.trials), search.describe)
+    known = {end for trial in search.trials for end in ends(trial)}
+    assert known <= {AttemptEnd.NOT_STARTED, AttemptEnd.LOST, AttemptEnd.SAVED}
+    assert sum(ends(trial).count(AttemptEnd.NOT_STARTED) for trial in search.trials) >= 3
+    conditions = {each["type"]: each for each in search.object["status"]["conditions"]}
+    assert "ImageUnavailable" in conditions["Progressing"]["message"]
+    announced = [event for event in events(search) if event[:2] == ("Warning", "Paused")]
+    assert ["3 attempts in a row could not start" in message for _, _, message in announced] == [True]
+    stage.node.heal()
+    search.patch(desiredState="Running").wait()
+    assert_sound(search)
+    assert {trial.status.outcome for trial in search.trials} == {Outcome.SUCCEEDED}
+
+
+def test_a_trial_by_hand_that_waits_says_why(kinds, stage):
+    """What holds for a search's trial holds for one without a search."""
+    graph = {
+        "nodes": [{"name": "1", "model": "resnet8"}],
+        "edges": [{"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}}],
+    }
+    spec = {"index": 0, "purpose": "Search", "graph": graph, "data": {"dataset": "digits"}}
+    spec |= {"trainer": {"nodeSelector": {"disk": "golden"}}, "checkpoint": {"uri": "s3://searches"}}
+    manifest = {"apiVersion": API_VERSION, "kind": "GraphTrial", "metadata": {"name": "alone-t0"}, "spec": spec}
+    kinds.kubectl("apply", "-n", stage.namespace, "-f", "-", input=json.dumps(manifest))
+    waits = "--for=jsonpath={.status.state}=Unschedulable"
+    kinds.kubectl("wait", "-n", stage.namespace, "graphtrial/alone-t0", waits, "--timeout=120s")
+    kinds.kubectl("delete", "-n", stage.namespace, "graphtrial", "alone-t0")

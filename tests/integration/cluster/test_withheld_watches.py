@@ -1,0 +1,51 @@
+"""Events of Jobs and pods that never come cost time and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from tests.integration.cluster.installation import apply, assert_sound, scores, wait_for
+from tests.integration.cluster.stage import quick
+from tests.integration.cluster.withholding import withholding_watches
+
+from graphsearch.api import Outcome
+from graphtrial.contract import Purpose
+
+
+def test_a_search_ends_though_no_watch_of_jobs_and_pods_says_anything(
+    kinds, namespace, operator, simulated_node, tmp_path
+):
+    """What counts is the list; scores are those of a search whose watches work."""
+    simulated_node(gpus=4, pace=0.3)
+    with withholding_watches(kinds.kubeconfig, tmp_path, ("jobs", "pods")) as kubeconfig:
+        # The last of two equal flags counts.
+        operator("--kubeconfig", str(kubeconfig))
+        search = apply(kinds, namespace, quick().halving()).wait()
+    assert_sound(search)
+    outcomes = {trial.status.outcome for trial in search.trials if trial.spec.purpose is Purpose.SEARCH}
+    assert outcomes <= {Outcome.SUCCEEDED, Outcome.STOPPED}
+    assert search.state == "Completed"
+
+
+def test_an_operator_that_slept_takes_up_what_happened_meanwhile(kinds, namespace, operator, simulated_node):
+    """Stopped for a while, it finds pods that have ended and loses nothing."""
+    node = simulated_node(gpus=4, pace=0.3)
+    process = operator()
+    undisturbed = apply(kinds, namespace, quick(), "undisturbed").wait()
+    search = apply(kinds, namespace, quick())
+    wait_for(lambda: any(pod["state"] == "Running" for pod in node.pods()), search.describe)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: all(pod["state"] == "Ended" for pod in node.pods()), search.describe)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    wait_for(lambda: search.condition("Succeeded")[0] == "True" or not process.runs, search.describe)
+    if not process.runs:
+        # It slept past its Lease, and has ended as it should.
+        process.kill()
+        process.start()
+    search.wait()
+    assert_sound(search)
+    assert scores(search) == scores(undisturbed)
+    assert [len(trial.status.attempts) for trial in search.trials] == [1, 1, 1]
