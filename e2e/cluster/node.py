@@ -97,6 +97,7 @@ class Node:
         if image in self.ctr("images", "list", "-q").split():
             return
         kubectl = self._control_plane.kubectl
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
         kubectl("run", "pull", f"--image={image}", "--restart=Never", "--command", "--", "true")
         kubectl("wait", "pod/pull", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=10m")
         kubectl("delete", "pod", "pull", "--wait")

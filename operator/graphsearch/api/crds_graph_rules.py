@@ -218,7 +218,8 @@ _GRAPH = tuple(
         ),
         _of_edges(f"self.edges.all(e, !({_UNTRAINED}))", "only a Trained node learns from an edge (or cut it)"),
         _of_edges(
-            f"self.edges.all(i, e, !self.edges.exists(j, f, j < i && {_TWIN}))", "two edges have the same ends and the same loss"
+            f"self.edges.all(i, e, !self.edges.exists(j, f, j < i && {_TWIN}))",
+            "two edges have the same ends and the same loss",
         ),
         Rule(
             "self.nodes.all(n, !has(n.follows) || n.follows == '' || "

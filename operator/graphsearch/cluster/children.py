@@ -70,6 +70,11 @@ class Children:
         """The pods of a Job, and with ``gone`` those that are not there any more, as they were last heard of."""
         return self._pods.get(job, [])
 
+    def settling(self, job: Object) -> bool:
+        """Whether its pod has ended and the Job controller has yet to write whether it failed."""
+        phases = {pod.get("status", {}).get("phase") for pod in self._pods.get(job["metadata"]["name"], ())}
+        return bool(phases) and phases <= {"Failed", "Succeeded"} and not _is_over(job)
+
     def forget(self, job: str) -> None:
         """An attempt is recorded as ended: what its pods have said is not needed any more."""
         for pod in self._pods.get(job, ()):
@@ -123,6 +128,11 @@ class Children:
         await self.refresh(math.inf)
         for job in list(self.jobs.values()):
             await self.delete(job)
+
+
+def _is_over(job: Object) -> bool:
+    conditions = job.get("status", {}).get("conditions", ())
+    return any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
 
 
 def _has_begun(pod: Object) -> bool:

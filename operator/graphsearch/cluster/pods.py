@@ -195,10 +195,10 @@ def _terminated(job: Object | None, pod: Object, terminated: Object, asked: bool
     reports = tuple((rung.rung, rung.score) for rung in result.rungs) if result else ()
     progressed = result is not None and result.exit_code in _SAVING_CODES and result.steps > result.resumed_at
     if code not in _OWN_CODES and (cause := _cause(job, pod, code, why, asked)):
-        return Seen(Ended(None, seconds, cause, progressed=progressed), reports=reports)
+        return Seen(Ended(None, seconds, cause, progressed=progressed, started_at=began), reports=reports)
     nodes = result.evaluations[-1].nodes if result and result.evaluations else {}
     message = "" if code in _SAVING_CODES else _message(pod, terminated, code, why, result)
-    return Seen(Ended(code, seconds, message, nodes, progressed=progressed), reports=reports)
+    return Seen(Ended(code, seconds, message, nodes, progressed=progressed, started_at=began), reports=reports)
 
 
 def _cause(job: Object | None, pod: Object, code: int, why: str, asked: bool) -> str:
@@ -251,7 +251,7 @@ def _gone(pod: Object | None, started_at: float | None, now: float) -> Seen:
         return Seen()
     disruption = _conditions(pod.get("status", {})).get("DisruptionTarget")
     cause = _said(disruption) if disruption else "its Job and pod were deleted"
-    return Seen(Ended(None, _seconds(started_at, now), _short(cause)))
+    return Seen(Ended(None, _seconds(started_at, now), _short(cause), started_at=started_at))
 
 
 def _lost(pod: Object, started_at: float | None, now: float) -> Ended | None:
@@ -261,13 +261,14 @@ def _lost(pod: Object, started_at: float | None, now: float) -> Ended | None:
     if status.get("phase") in ("Failed", "Succeeded"):
         said = f"{status.get('reason') or 'Failed'}: {status.get('message') or 'it ended without a word'}"
         if disruption or started_at:
-            return Ended(None, seconds, _short(_said(disruption) if disruption else said))
+            return Ended(None, seconds, _short(_said(disruption) if disruption else said), started_at=started_at)
         return Ended(None, message=_short(said), never_started=status.get("reason") or "Failed")
     deleted_at = time_of(pod["metadata"].get("deletionTimestamp"))
     if deleted_at is not None and now > deleted_at + _LOST_SECONDS:
         node = pod["spec"].get("nodeName", "")
         cause = f"{_said(disruption)}; " if disruption else ""
-        return Ended(None, seconds, _short(f"{cause}node {node} does not say that its pod has ended"))
+        said = _short(f"{cause}node {node} does not say that its pod has ended")
+        return Ended(None, seconds, said, started_at=started_at)
     return None
 
 

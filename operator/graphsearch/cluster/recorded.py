@@ -115,7 +115,8 @@ class Recorded:
             StaleError: If somebody else has written or deleted it in between.
         """
         metadata = self._objects[trial.index]
-        status = trial_status_to_wire(trial.status) | shown.to_json()
+        # Null takes away what a merge patch would leave: a score that is not finite any more.
+        status: Object = {"score": None} | trial_status_to_wire(trial.status) | shown.to_json()
         patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
         written = await self._patch(trial.index, patch, subresource="status")
         self.ledger.put(trial)

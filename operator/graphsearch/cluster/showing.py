@@ -46,6 +46,7 @@ def trial_status(
     before: GraphTrialObjectStatus,
     *,
     evaluation: int,
+    epochs: int | None,
     generation: int,
     now: float,
 ) -> GraphTrialObjectStatus:
@@ -56,6 +57,7 @@ def trial_status(
         seen: What is to be said of its open attempt; None if it has none, or nothing was seen.
         before: As it was shown last.
         evaluation: The last one that it is known to have reached.
+        epochs: From one evaluation to the next; None where that is counted in steps.
         generation: Of the specification.
         now: Seconds since the epoch.
     """
@@ -72,11 +74,15 @@ def trial_status(
         _condition(ConditionType.SUCCEEDED, succeeded, reason, "" if outcome is None else message),
     ]
     reached = [rung.evaluation for rung in trial.status.rungs]
+    evaluation = max(before.evaluation, evaluation, *reached, 0)
     return GraphTrialObjectStatus(
         observed_generation=generation,
         conditions=observed(before.conditions, conditions, generation=generation, now=now),
         state=reason,
-        evaluation=max(before.evaluation, evaluation, *reached, 0),
+        evaluation=evaluation,
+        epoch=None if epochs is None else evaluation * epochs,
+        rung=reached[-1] if reached else None,
+        attempt=trial.attempt.number if trial.attempt else None,
         image_id=seen.pod.image_id if seen and seen.pod else before.image_id,
         gpu_seconds=trial.seconds,
     )

@@ -284,6 +284,7 @@ class ClusterWorld:
             self._seen.get((trial.index, attempt.number)) if attempt and attempt.is_open else None,
             self.recorded.shown[trial.index],
             evaluation=self._reached.get(trial.index, 0),
+            epochs=self.settled.training.evaluate_every.epochs,
             generation=self.recorded.metadata(trial.index).get("generation", 1),
             now=self._now,
         )
@@ -357,7 +358,8 @@ class ClusterWorld:
             n.attempt_name(self.ledger.trials[index].name, attempt.number)
             for index, attempt in self.ledger.running.items()
         }
-        for job in superfluous_jobs(self.children.jobs.values(), open_jobs, self._seat.clock()):
+        settled = [job for job in self.children.jobs.values() if not self.children.settling(job)]
+        for job in superfluous_jobs(settled, open_jobs, self._seat.clock()):
             await self.children.delete(job)
         for index, name in self.recorded.unmarked:
             await self.recorded.mark_finished(index, name)

@@ -45,6 +45,8 @@ class Ended:
     """Whether it left a checkpoint further on than the one it began with."""
     never_started: str = ""
     """Why it could not start in time, in one word; empty if it ran."""
+    started_at: float | None = None
+    """When its trainer started, where only its end tells: it was never seen alive."""
 
 
 Observation = Running | Ended

@@ -116,6 +116,7 @@ def _end_attempt(trial: GraphTrial, attempt: Attempt, seen: Ended, now: float) -
     ended = attempt.model_copy(
         update={
             "end": end,
+            "started_at": attempt.started_at or seen.started_at,
             "ended_at": now,
             "exit_code": seen.exit_code,
             "seconds": seen.seconds,

@@ -109,8 +109,13 @@ def test_with_no_failure_allowed_the_first_one_ends_the_search(ended):
 
 def test_jobs_of_failed_attempts_are_kept_for_a_look(ended):
     """Those of recorded successes are gone."""
-    jobs = {job["metadata"]["name"] for job in ended["crash"].get("jobs")["items"]}
-    assert {name for name in jobs if name.startswith("crash-")} == {f"crash-t0-a{number}" for number in (1, 2, 3)}
+    search = ended["crash"]
+
+    def jobs():
+        found = search.get("jobs", "", "-l", "graphsearch.io/search=crash")["items"]
+        return {job["metadata"]["name"] for job in found}
+
+    wait_for(lambda: jobs() == {f"crash-t0-a{number}" for number in (1, 2, 3)}, search.describe)
 
 
 def test_what_attempts_took_outlives_their_pods(kinds, stage, ended):

@@ -118,7 +118,7 @@ def test_a_deleted_search_frees_its_devices_however_much_it_leaves_behind(kinds,
     wait_for(lambda: len(running_pods(search)) == LIVE, search.describe)
     pods = running_pods(search)
     began = server_time(search)
-    search.kubectl("delete", "graphsearch", "large", "--wait=false")
+    search.kubectl("delete", "graphsearches", "large", "--wait=false")
     wait_for(lambda: not search.get("graphsearches", "", "--field-selector=metadata.name=large")["items"])
     asked = wait_until_terminating(search, pods)
     latest = max(asked, default=began) - began

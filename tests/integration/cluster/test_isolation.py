@@ -157,7 +157,7 @@ def test_a_search_of_an_old_name_begins_anew(kinds, stage):
     """Deleted and applied again at once, it waits for what the old one leaves and takes nothing of it."""
     old = apply(kinds, stage.namespace, quick().seeded(1), "reborn").wait()
     before, scores = old.object["metadata"]["uid"], {trial.status.score for trial in old.trials}
-    old.kubectl("delete", "graphsearch", "reborn", "--wait=false")
+    old.kubectl("delete", "graphsearches", "reborn", "--wait=false")
     new = apply(kinds, stage.namespace, quick().seeded(2), "reborn").wait()
     assert new.object["metadata"]["uid"] != before
     assert_sound(new)

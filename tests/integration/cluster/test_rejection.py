@@ -39,7 +39,7 @@ def stage(kinds, tmp_path_factory):
         yield stage
 
 
-def accepted(search, kind="graphsearch"):
+def accepted(search, kind="graphsearches"):
     """(status, reason, message) of its Accepted condition; empty before it is there."""
     for condition in search.get(kind, search.name).get("status", {}).get("conditions", ()):
         if condition["type"] == "Accepted":
@@ -47,7 +47,7 @@ def accepted(search, kind="graphsearch"):
     return ()
 
 
-def assert_refused(search, reason, field, kind="graphsearch"):
+def assert_refused(search, reason, field, kind="graphsearches"):
     """The condition and an Event name the field, and nothing was made."""
     wait_for(lambda: accepted(search, kind), lambda: search.kubectl("get", kind, search.name, "-o", "yaml"))
     status, why, message = accepted(search, kind)
@@ -68,7 +68,7 @@ def test_what_the_api_server_cannot_judge_is_not_accepted(kinds, stage, number, 
     name = f"row-{number}"
     manifest = row.manifest | {"metadata": {"name": name}}
     kinds.kubectl("-n", stage.namespace, "apply", "-f", "-", input=json.dumps(manifest))
-    kind = manifest["kind"].lower()
+    kind = "graphtrials" if manifest["kind"] == "GraphTrial" else "graphsearches"
     assert_refused(Search(kinds, stage.namespace, name), Reason.INVALID_SPEC, row.field, kind)
 
 
@@ -97,7 +97,7 @@ def test_a_trial_by_hand_of_something_planned_is_not_there_yet(kinds, stage):
     manifest = changed(TRIAL, {"graph.nodes.0.model": "mylab.nets:Small"}) | {"metadata": {"name": "by-hand-planned"}}
     kinds.kubectl("-n", stage.namespace, "apply", "-f", "-", input=json.dumps(manifest))
     search = Search(kinds, stage.namespace, "by-hand-planned")
-    assert_refused(search, Reason.NOT_THERE_YET, "spec.graph.nodes[0].model", "graphtrial")
+    assert_refused(search, Reason.NOT_THERE_YET, "spec.graph.nodes[0].model", "graphtrials")
 
 
 def test_a_search_of_the_name_of_a_refused_one_is_accepted(kinds, stage):
@@ -105,7 +105,7 @@ def test_a_search_of_the_name_of_a_refused_one_is_accepted(kinds, stage):
     wrong = quick().having(compression={"student": "resnet8"})
     search = apply(kinds, stage.namespace, wrong, "mended")
     assert_refused(search, Reason.NOT_THERE_YET, "spec.compression")
-    search.kubectl("delete", "graphsearch", "mended")
+    search.kubectl("delete", "graphsearches", "mended")
     assert apply(kinds, stage.namespace, quick(), "mended").wait().state == "Completed"
 
 

@@ -36,14 +36,14 @@ def test_an_image_that_cannot_be_pulled_shows(kinds, stage):
     stage.node.fail(Fault(pods="image-*", image_pull_fails=True, times=None))
     search = apply(kinds, stage.namespace, one(image="trainer:nowhere"), "image")
     wait_for(lambda: shows(search, TrialReason.IMAGE_UNAVAILABLE, "trainer:nowhere"), search.describe)
-    search.kubectl("delete", "graphsearch", search.name)
+    search.kubectl("delete", "graphsearches", search.name)
 
 
 def test_a_pod_that_fits_on_no_node_shows(kinds, stage):
     """Unschedulable, with the scheduler's own words."""
     search = apply(kinds, stage.namespace, one(nodeSelector={"disk": "golden"}), "selector")
     wait_for(lambda: shows(search, TrialReason.UNSCHEDULABLE, "didn't match Pod's node affinity"), search.describe)
-    search.kubectl("delete", "graphsearch", search.name)
+    search.kubectl("delete", "graphsearches", search.name)
 
 
 def test_an_exceeded_quota_shows_and_waiting_for_it_has_no_end(kinds, stage):
@@ -69,7 +69,7 @@ def test_a_missing_secret_shows(kinds, stage):
         "secret",
     )
     wait_for(lambda: shows(search, TrialReason.CONTAINER_REFUSED, 'secret "s3" not found'), search.describe)
-    search.kubectl("delete", "graphsearch", search.name)
+    search.kubectl("delete", "graphsearches", search.name)
 
 
 def test_a_volume_that_cannot_be_mounted_shows(kinds, stage):
@@ -97,7 +97,7 @@ def test_a_volume_that_cannot_be_mounted_shows(kinds, stage):
     }
     kinds.kubectl("apply", "-f", "-", input=json.dumps(event))
     wait_for(lambda: shows(search, TrialReason.CONTAINER_REFUSED, said), search.describe)
-    search.kubectl("delete", "graphsearch", search.name)
+    search.kubectl("delete", "graphsearches", search.name)
 
 
 def test_three_attempts_that_cannot_start_pause_the_search_until_somebody_has_mended_it(kinds, stage):

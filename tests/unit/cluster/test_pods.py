@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from tests.unit.cluster.objects import EPOCH, a_job, a_pod, an_event, at
@@ -24,6 +25,12 @@ def look(job, *its_pods, events=(), asked=False, now=60.0, deadline=3600.0):
     found = [pod.obj() for pod in its_pods]
     made = job.obj() if job else None
     return pods.look(made, found, events=events, asked=asked, now=EPOCH + now, deadline=deadline, metrics_port=8000)
+
+
+def end_of(seen):
+    """What is observed; of an end all but when it began."""
+    known = seen.observation
+    return replace(known, started_at=None) if isinstance(known, Ended) else known
 
 
 def last_words(**changes):
@@ -223,7 +230,7 @@ def test_a_trainer_that_is_done_leaves_its_scores_and_nodes():
     """The termination message outlives pod and Prometheus alike."""
     words = last_words(evaluations=(EVALUATION,), exit_code=0)
     seen = look(a_job(), a_pod().scheduled().terminated(0, "Completed", words))
-    assert seen.observation == Ended(0, 100.0, "", {"1": 0.5}, progressed=True)
+    assert end_of(seen) == Ended(0, 100.0, "", {"1": 0.5}, progressed=True)
     assert seen.reports == ((1, 0.25), (2, math.inf))
 
 
@@ -330,7 +337,7 @@ def test_a_trainer_that_is_done_leaves_its_scores_and_nodes():
 )
 def test_an_end_is_charged_to_whom_it_is_due(pod, asked, expected):
     """The trainer's own word stands; a disruption, a deletion and a lost node have no exit code."""
-    assert look(a_job(), pod.scheduled(), asked=asked).observation == expected
+    assert end_of(look(a_job(), pod.scheduled(), asked=asked)) == expected
 
 
 def test_a_pod_that_its_queue_preempts_is_not_charged():
@@ -382,7 +389,7 @@ def test_last_words_count_after_the_pod_is_gone():
 )
 def test_a_pod_that_does_not_tell_its_end_is_lost(pod, now, expected):
     """What it left lies in storage; the next attempt goes on from there."""
-    assert look(a_job(), pod.scheduled(), now=now).observation == expected
+    assert end_of(look(a_job(), pod.scheduled(), now=now)) == expected
 
 
 def test_a_pod_that_is_deleted_is_not_read_any_more():
@@ -406,14 +413,15 @@ def test_a_pod_that_is_deleted_is_not_read_any_more():
 )
 def test_a_job_tells_the_end_of_a_pod_that_left_no_word(job, expected):
     """The objects of pods go without a trace; a Job's conditions stay."""
-    assert look(job, a_pod().scheduled().running().gone()).observation == expected
+    assert end_of(look(job, a_pod().scheduled().running().gone())) == expected
     assert look(job).observation == expected
 
 
 def test_job_and_pod_deleted_together_lose_the_attempt():
     """It ran until a moment ago, and nobody says how it ended."""
-    ended = look(None, a_pod().scheduled().running().gone()).observation
-    assert ended == Ended(None, 40.0, "its Job and pod were deleted")
+    seen = look(None, a_pod().scheduled().running().gone())
+    assert seen.observation.started_at == EPOCH + 20
+    assert end_of(seen) == Ended(None, 40.0, "its Job and pod were deleted")
 
 
 def test_a_pod_of_somebody_else_does_not_count():
