@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import random
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 LOOPBACK = "127.0.0.1"
 _TAIL_CHARACTERS = 4000
 _POLL_SECONDS = 0.05
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 class ClusterError(RuntimeError):
@@ -62,6 +65,7 @@ class Server:
                 start_new_session=True,
                 cwd=self._folder,
                 env=self._environment,
+                preexec_fn=_end_with_parent,
             )
 
     def kill(self) -> None:
@@ -90,6 +94,11 @@ class Server:
     def tail(self) -> str:
         """The end of its log."""
         return self.log.read_text(errors="replace")[-_TAIL_CHARACTERS:] if self.log.exists() else ""
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when whoever started it is gone, however that ended."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def free_ports(count: int) -> list[int]:

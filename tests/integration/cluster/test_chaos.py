@@ -154,7 +154,7 @@ def test_prometheus_is_stopped_for_a_while(kinds, namespace, operator, simulated
     assert {rung.source for trial in search.trials for rung in trial.status.rungs} >= {"Prometheus", "Direct"}
 
 
-def test_two_operators_at_once_are_one(kinds, namespace, operator, simulated_node, chance):
+def test_two_operators_at_once_are_one(kinds, namespace, operator, simulated_node):
     """The second stands by; when the first is killed it takes over, and nothing is done twice."""
     simulated_node(gpus=2, pace=0.5)
     first = operator(name="first")
@@ -162,9 +162,10 @@ def test_two_operators_at_once_are_one(kinds, namespace, operator, simulated_nod
     search = apply(kinds, namespace, small().trials(6).parallel(1))
     wait_for(lambda: len(search.trials) >= 2, search.describe)
     first.kill()
-    first.start()
     wait_for(lambda: "is ours" in second.log.read_text(), search.describe)
+    first.start()
     search.wait()
+    assert "standing by" in first.log.read_text()
     assert_sound(search)
     assert [len(trial.status.attempts) for trial in search.trials] == [1] * len(search.trials)
 

@@ -16,7 +16,7 @@ from graphsearch.api import (
     TrialReason,
     timestamp,
 )
-from graphsearch.api.wire import search_status_to_wire, trial_object_status
+from graphsearch.api.wire import search_status_to_wire, trial_object_status, trial_status_to_wire
 from graphsearch.cluster.pods import LivePod, Seen
 from graphsearch.cluster.showing import changed, search_status, trial_status
 from graphsearch.search.actions import Running
