@@ -65,7 +65,7 @@ class Server:
                 start_new_session=True,
                 cwd=self._folder,
                 env=self._environment,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509  it calls one function of libc
             )
 
     def kill(self) -> None:

@@ -19,7 +19,6 @@ _CONFIGURATION = """version: 0.1
 log: {{level: warn}}
 storage:
   filesystem: {{rootdirectory: "{folder}/content"}}
-  delete: {{enabled: true}}
 http: {{addr: "{address}"}}
 """
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"

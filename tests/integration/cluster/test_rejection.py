@@ -14,7 +14,7 @@ from graphsearch.api import Reason
 GPU = {"nvidia.com/gpu": 1}
 ON_THIS_INSTALLATION = {
     "spec.checkpoint.uri": {"checkpoint": {"every": {"epochs": 1}}},
-    "spec.trainer.resources.limits.cpu": {"trainer": {"resources": {"limits": {"cpu": "many"}}}},
+    "spec.trainer.resources.limits.cpu": {"trainer": {"resources": {"limits": {"cpu": "2Gi"}}}},
     "spec.trainer.resources.requests.nvidia.com/gpu": {"trainer": {"resources": {"requests": GPU}}},
     "spec.trainer.env[0].name": {"trainer": {"env": [{"name": "POD_NAME", "value": "x"}]}},
     "spec.trainer.volumes[0].name": {"trainer": {"volumes": [{"name": "tmp", "emptyDir": {}}]}},
@@ -23,7 +23,7 @@ ON_THIS_INSTALLATION = {
 """By the field that the message names: what an installation cannot run of a manifest that is valid as such."""
 PLANNED = {
     "spec.compression": {"compression": {"student": "resnet8"}},
-    "spec.objective.metric": {"objective": {"metric": "Loss"}},
+    "spec.objective.metric": {"objective": {"metric": "Top5Accuracy"}},
     "spec.data.dataset": {"data": {"dataset": "mylab.data:Birds"}},
     "spec.space.auxiliaryKinds[0]": {
         "space": quick().spec["space"] | {"auxiliaryKinds": ["EMA"]},
