@@ -1,4 +1,4 @@
-# One word each. `make run` and `make test` need Python 3.11 or newer and the package registries, nothing else.
+# One word each. `make run` needs Python 3.11 or newer and the package registries; `make test` Go as well.
 PYTHON ?= python3
 BIN := .venv/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -20,6 +20,7 @@ unit: .venv/installed
 	$(ONE_THREAD) $(BIN)/pytest tests/unit -n 2
 
 integration: .venv/installed
+	$(BIN)/python -m e2e.cluster build etcd helm kube-apiserver kubectl prometheus
 	$(ONE_THREAD) $(BIN)/pytest tests/integration
 
 bench: .venv/installed

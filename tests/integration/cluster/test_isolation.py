@@ -11,9 +11,10 @@ from tests.integration.cluster.installation import Search, apply, assert_sound, 
 from tests.integration.cluster.stage import a_stage, events, progressing, quick
 
 from graphsearch.api import API_VERSION, Outcome
-from graphsearch.api.wire import trial_from_object
+from graphsearch.api.wire import search_from_object, trial_from_object
+from graphsearch.search.settled import settle
 from graphsearch.search.stages import search_trial
-from graphtrial.contract import graph_digest
+from graphtrial.contract import Purpose, graph_digest
 
 NAMESPACES = 50
 FOREIGN = "app.example/owner"
@@ -31,71 +32,72 @@ def fifty_namespaces(kinds):
     """Fresh ones, with their service accounts."""
     run = uuid.uuid4().hex[:6]
     names = [f"many-{run}-{number}" for number in range(NAMESPACES)]
-    each = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
-    kinds.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": each}))
+    create_all(kinds, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names])
+    wait_for(lambda: {obj["metadata"]["namespace"] for obj in everywhere(kinds, "serviceaccounts")} >= set(names))
     yield names
     kinds.kubectl("delete", "namespace", *names, "--wait=false")
 
 
-def test_fifty_searches_of_one_name_do_not_meet(kinds, stage, fifty_namespaces, operator, namespace):
+def create_all(kinds, objects):
+    """Create many objects at once."""
+    kinds.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+
+def everywhere(kinds, kind):
+    """The objects of a kind in all namespaces."""
+    return json.loads(kinds.kubectl("get", kind, "-A", "-o", "json"))["items"]
+
+
+def has_succeeded(obj):
+    """Whether the condition is true."""
+    conditions = obj.get("status", {}).get("conditions", ())
+    return any(each["type"] == "Succeeded" and each["status"] == "True" for each in conditions)
+
+
+def test_fifty_searches_of_one_name_do_not_meet(kinds, stage, fifty_namespaces, operator):
     """Each has its own trials, owners and scores, though one operator runs them all."""
     # The last of two equal flags counts: this operator looks at all namespaces.
     operator("--namespaces", "", "--controller-name", "fifty", name="everywhere")
+    trainer = {"trainer": {"resources": {"limits": {"nvidia.com/gpu": 1}}}, "checkpoint": {"uri": "s3://searches"}}
+    manifest = quick().trials(1).having(controllerName="fifty", **trainer)
+    head = {"apiVersion": API_VERSION, "kind": "GraphSearch"}
     searches = [
-        applied(kinds, name, quick().trials(1).seeded(number).having(controllerName="fifty"))
+        head | {"metadata": {"name": "s", "namespace": name}, "spec": manifest.seeded(number).spec}
         for number, name in enumerate(fifty_namespaces)
     ]
-    listed = ("get", "graphsearches", "-A", "--field-selector=metadata.name=s", "-o", "json")
+    create_all(kinds, searches)
 
-    def objects():
-        items = json.loads(kinds.kubectl(*listed))["items"]
-        return {item["metadata"]["namespace"]: item for item in items}
+    def ended():
+        return [obj for obj in everywhere(kinds, "graphsearches") if obj["metadata"]["namespace"] in fifty_namespaces]
 
-    def over(item):
-        return any(
-            condition["type"] == "Succeeded" and condition["status"] == "True"
-            for condition in item.get("status", {}).get("conditions", ())
-        )
-
-    wait_for(lambda: sum(map(over, objects().values())) == NAMESPACES, lambda: kinds.kubectl(*listed[:-2]))
-    found = objects()
-    trials = json.loads(kinds.kubectl("get", "graphtrials", "-A", "-o", "json"))["items"]
-    for search in searches:
-        own = [obj for obj in trials if obj["metadata"]["namespace"] == search.namespace]
-        uid = found[search.namespace]["metadata"]["uid"]
-        assert {obj["metadata"]["ownerReferences"][0]["uid"] for obj in own} == {uid}
-        assert found[search.namespace]["status"]["facts"]["uid"] == uid
+    wait_for(lambda: all(map(has_succeeded, ended())), lambda: kinds.kubectl("get", "graphsearches,graphtrials", "-A"))
+    trials = everywhere(kinds, "graphtrials")
+    assert len(ended()) == NAMESPACES
+    for search in ended():
+        uid, facts = search["metadata"]["uid"], search["status"]["facts"]
+        own = [obj for obj in trials if obj["metadata"]["namespace"] == search["metadata"]["namespace"]]
+        assert {obj["metadata"]["ownerReferences"][0]["uid"] for obj in own} == {uid} == {facts["uid"]}
         assert sorted(obj["spec"]["purpose"] for obj in own) == ["Report", "Search"]
-        [trial] = [trial for trial in map(trial_from_object, own) if trial.spec.purpose == "Search"]
-        assert trial.spec == search_trial(search.settled, 0).spec
+        [trial] = [trial for trial in map(trial_from_object, own) if trial.spec.purpose is Purpose.SEARCH]
+        assert trial.spec == search_trial(settle(search_from_object(search)), 0).spec
         assert trial.status.score == score(trial.spec.seed, graph_digest(trial.spec.graph), 2)
-        assert found[search.namespace]["status"]["best"]["score"] == trial.status.score
-
-
-def applied(kinds, namespace, search):
-    """The search, once its namespace has a service account."""
-    kinds.kubectl("wait", "-n", namespace, "--for=create", "serviceaccount/default", "--timeout=60s")
-    return apply(kinds, namespace, search)
+        assert search["status"]["best"]["score"] == trial.status.score
 
 
 def test_two_installations_run_their_own_searches_only(kinds, stage, operator, namespace):
     """By controllerName, each with its own Lease; a search of a third is nobody's."""
     operator("--trainer-image", "trainer:first", name="first")
     operator("--trainer-image", "trainer:second", "--controller-name", "second", name="second")
-    first = apply(kinds, namespace, quick(), "first")
-    second = apply(kinds, namespace, quick().having(controllerName="second"), "second")
+    first = apply(kinds, namespace, quick().evaluations(8), "first")
+    second = apply(kinds, namespace, quick().evaluations(8).having(controllerName="second"), "second")
     nobody = apply(kinds, namespace, quick().having(controllerName="third"), "third")
     for search in (first, second):
         search.wait()
         assert_sound(search)
-    images = {
-        obj["metadata"]["name"]: obj["status"].get("imageId", "")
-        for obj in first.get("graphtrials")["items"]
-        if obj["spec"]["purpose"] == "Search"
-    }
-    assert images == {
-        f"{name}-t{index}": f"simulated://trainer:{name}" for name in ("first", "second") for index in (0, 1)
-    }
+    for search, name in ((first, "first"), (second, "second")):
+        own = search.get("graphtrials", "", "-l", f"graphsearch.io/search={name}")["items"]
+        # A container that was seen only after its end has left no image.
+        assert {obj["status"].get("imageId", "") for obj in own} - {""} == {f"simulated://trainer:{name}"}
     assert (nobody.object.get("status"), nobody.trials) == (None, [])
 
 
