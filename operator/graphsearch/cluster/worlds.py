@@ -107,7 +107,7 @@ class Worlds:
         Raises:
             ApiError: If the API server cannot be asked.
         """
-        found: set[str] = set()
+        known, found = list(self._entries), set()
         for namespace in self._namespaces or (None,):
             searches, _ = await self._seat.client.list(SEARCHES, namespace)
             for obj in searches:
@@ -118,8 +118,10 @@ class Worlds:
                     if not obj["metadata"].get("ownerReferences"):
                         found.add(obj["metadata"]["uid"])
                     self.seen("GraphTrial", "ADDED", obj)
-        for key, entry in self._entries.items():
-            entry.is_deleted |= key not in found
+        # One that was made meanwhile may be in no list.
+        for key in known:
+            if key in self._entries and key not in found:
+                self._entries[key].is_deleted = True
 
     def seen(self, kind: str, event: str | None, obj: Object) -> str | None:
         """Take what was heard of an object; the key of the search that should have a turn, None if it is nobody's."""
