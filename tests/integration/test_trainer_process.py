@@ -251,14 +251,15 @@ def graphtrial(*arguments: str, **environment: str) -> subprocess.CompletedProce
 
 
 def test_one_trial_by_hand_reads_its_spec_and_leaves_last_words(tmp_path):
-    """From the environment; the result without curves goes to the termination log."""
+    """From the environment; the result with only the end of its curves goes to the termination log."""
     words = tmp_path / "words"
     spec = json.dumps(trial_spec(tmp_path / "trial", graph=single_node()))
     ended = graphtrial(GRAPHTRIAL_SPEC=spec, GRAPHTRIAL_TERMINATION_LOG=str(words))
     assert ended.returncode == ExitCode.DONE
     result = TrialResult.model_validate_json(words.read_text())
     assert [found.rung for found in result.rungs] == [1, 2, 3]
-    assert (result.exit_code, result.evaluations) == (0, ())
+    assert (result.exit_code, [(found.number, found.losses) for found in result.evaluations]) == (0, [(3, {})])
+    assert sorted(result.evaluations[0].nodes) == ["1"]
 
 
 @pytest.mark.parametrize(
