@@ -21,7 +21,10 @@ unit: .venv/installed
 
 integration: .venv/installed
 	$(BIN)/python -m e2e.cluster build etcd helm kube-apiserver kubectl prometheus
-	$(ONE_THREAD) $(BIN)/pytest tests/integration
+	$(ONE_THREAD) $(BIN)/pytest tests/integration -n 2 --dist loadfile
+
+e2e: .venv/installed
+	$(ONE_THREAD) $(BIN)/pytest e2e
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/decisions.py

@@ -23,7 +23,7 @@ from e2e.cluster.binaries import binary
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import running_control_plane
 from e2e.cluster.images import project_image
-from e2e.cluster.node import Node, running_node
+from e2e.cluster.node import Node, kubelet_client, running_node
 from e2e.cluster.object_store import BUCKET, KEYS, ObjectStore, running_object_store
 from e2e.cluster.processes import ClusterError
 from e2e.cluster.prometheus_server import running_prometheus, scrape_config
@@ -152,9 +152,11 @@ def own_cluster(folder: Path) -> Iterator[Cluster]:
             registry = enter(running_registry())
             images = {target: project_image(registry, ROOT, target) for target in ("operator", "trainer")}
         with _timed("control plane"):
-            plane = enter(running_control_plane(places["control-plane"], address=address))
+            certificate, flags = kubelet_client(folder)
+            flags_of = {"kube-apiserver": flags}
+            plane = enter(running_control_plane(places["control-plane"], address=address, flags=flags_of))
         with _timed("node"):
-            node = enter(running_node(folder / "node", plane, registry, gpus=2))
+            node = enter(running_node(folder / "node", plane, registry, client_certificate=certificate, gpus=2))
         with _timed("images on the node"):
             for image in images.values():
                 node.pull(image)

@@ -106,18 +106,22 @@ def test_trials_queue_and_a_preempted_one_resumes(kueue, namespace, queue, tmp_p
     two = {"budget": {"maxTrials": 2}, "training": {"length": {"epochs": 20}}, "trainer": {"queueName": queue}}
     manifest = digits(kueue, "s", SMALL, two)
     search = start(kueue, namespace, manifest)
-    wait_for(lambda: any(TrialReason.QUEUED in why for why in waiting(search)), search.describe)
-    assert any("quota" in message for reason, message in waiting(search) if reason == TrialReason.QUEUED)
+    wait_for(lambda: any("quota" in message for message in queued(search)), search.describe)
     wait_for(lambda: saved_and_running(kueue, search), search.describe)
     kueue.kubectl("apply", "-f", "-", input=json.dumps(_urgent_job(kueue, namespace)))
     wait_for(lambda: AttemptEnd.LOST in ends(search), search.describe)
-    wait_for(lambda: [reason for reason, _ in waiting(search)].count(TrialReason.QUEUED) == 2, search.describe)
+    wait_for(lambda: len(queued(search)) == 2, search.describe)
     kueue.kubectl("delete", "job", "urgent", "-n", namespace)
     search.wait(seconds=900)
     assert_sound(search)
     assert [trial.status.outcome for trial in search.trials[:2]] == [Outcome.SUCCEEDED] * 2
     assert sorted(ends(search)) == sorted([AttemptEnd.LOST, *[AttemptEnd.DONE] * len(search.trials)])
     assert judged(search) == judged(run_here(manifest, tmp_path))
+
+
+def queued(search):
+    """What Kueue says of trials that wait for it."""
+    return [message for reason, message in waiting(search) if reason == TrialReason.QUEUED]
 
 
 def ends(search):

@@ -38,7 +38,7 @@ def _assert_report(cluster, namespace, search, folder):
     found = objects(cluster, report.removesuffix("/index.html"))
     assert found["index.html"].startswith(b"<!doctype html>")
     (folder / "recipe.yaml").write_bytes(found["recipe.yaml"])
-    assert [graph.name for graph in read_manifest(folder / "recipe.yaml").spec.graphs][-1] == "Found"
+    assert [graph.name for graph in read_manifest(folder / "recipe.yaml").spec.graphs][-1] == "found"
     weights = [safetensors.torch.load(data) for key, data in found.items() if key.endswith(".safetensors")]
     assert len(weights) == 3
     assert all(tensors for tensors in weights)

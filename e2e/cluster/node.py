@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,9 +28,10 @@ from e2e.cluster.commands import run
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.debian import ensure_packages, program
 from e2e.cluster.images import program_image
-from e2e.cluster.processes import LOOPBACK, ClusterError, Server
+from e2e.cluster.processes import LOOPBACK, ClusterError, Server, free_ports
 from e2e.cluster.registry import Registry
 
+_NAME = "real-1"
 _NETWORK_NAME = "graphsearch"
 _KUBELET_PORT = 10250
 _PAUSE = """
@@ -56,13 +59,17 @@ class Node:
         pause_image: On the node; its container waits until it is told to end.
     """
 
-    def __init__(self, name: str, folder: Path, control_plane: ControlPlane, pause_image: str) -> None:
+    def __init__(
+        self, name: str, folder: Path, control_plane: ControlPlane, *, pause_image: str, client_certificate: Path
+    ) -> None:
         """Describe the servers; nothing runs yet."""
         self.name = name
         self.pause_image = pause_image
         self._folder = folder
+        self._client_certificate = client_certificate
         self._socket = folder / "containerd.sock"
         self._control_plane = control_plane
+        self._ports = dict(zip(("proxy", "proxy metrics", "dns"), free_ports(3), strict=True))
         self._namespaces_before = traces.network_namespaces()
         self._containerd = Server("containerd", [program("containerd"), "-c", folder / "containerd.toml"], folder)
         self._kubelet = Server("kubelet", self._kubelet_command(), folder)
@@ -138,6 +145,8 @@ class Node:
         for server in (self._kubelet, self._proxy, self._dns):
             server.start()
         self._kubelet.wait_until_ready(self._is_ready)
+        self._proxy.wait_until_ready(partial(_answers, self._ports["proxy"], "/healthz"))
+        self._dns.wait_until_ready(partial(_answers, self._ports["dns"], "/ready"))
 
     def _is_ready(self) -> bool:
         path = "-o=jsonpath={.status.conditions[?(@.type=='Ready')].status}"
@@ -173,10 +182,36 @@ class Node:
         (folder / "cni" / "10-graphsearch.conflist").write_text(json.dumps(_network(folder)))
         places = {"folder": folder, "images": cache_folder() / "containerd", "pause": self.pause_image}
         (folder / "containerd.toml").write_text(_CONTAINERD.format(**places))
-        (folder / "kubelet.yaml").write_text(json.dumps(_kubelet_configuration(folder, self._socket)))
+        (folder / "kubelet.yaml").write_text(json.dumps(self._kubelet_configuration()))
         (folder / "kube-proxy.yaml").write_text(json.dumps(self._proxy_configuration()))
-        kubeconfig = self._control_plane.kubeconfig
-        (folder / "Corefile").write_text(_COREFILE.format(address=traces.DNS_ADDRESS, kubeconfig=kubeconfig))
+        names = {"address": traces.DNS_ADDRESS, "kubeconfig": self._control_plane.kubeconfig}
+        ready = f"{LOOPBACK}:{self._ports['dns']}"
+        (folder / "Corefile").write_text(_COREFILE.format(**names, ready=ready))
+
+    def _kubelet_configuration(self) -> dict[str, Any]:
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": str(self._client_certificate)},
+            },
+            "authorization": {"mode": "Webhook"},
+            "failCgroupV1": False,
+            "cgroupDriver": "cgroupfs",
+            "failSwapOn": False,
+            "podLogsDir": str(self._folder / "pod-logs"),
+            "containerRuntimeEndpoint": f"unix://{self._socket}",
+            "clusterDNS": [traces.DNS_ADDRESS],
+            "clusterDomain": "cluster.local",
+            "imageGCHighThresholdPercent": 100,
+            "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "healthzPort": 0,
+            "serverTLSBootstrap": False,
+            # A Secret that is filled later is in its pods soon.
+            "syncFrequency": "5s",
+        }
 
     def _proxy_configuration(self) -> dict[str, Any]:
         return {
@@ -187,14 +222,14 @@ class Node:
             "hostnameOverride": self.name,
             "clientConnection": {"kubeconfig": str(self._control_plane.kubeconfig)},
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-            "healthzBindAddress": f"{LOOPBACK}:0",
-            "metricsBindAddress": f"{LOOPBACK}:0",
+            "healthzBindAddress": f"{LOOPBACK}:{self._ports['proxy']}",
+            "metricsBindAddress": f"{LOOPBACK}:{self._ports['proxy metrics']}",
         }
 
 
 @contextmanager
 def running_node(
-    folder: Path, control_plane: ControlPlane, registry: Registry, *, name: str = "real-1", gpus: int = 1
+    folder: Path, control_plane: ControlPlane, registry: Registry, *, client_certificate: Path, gpus: int = 1
 ) -> Iterator[Node]:
     """A node that is Ready, gone without a trace at the end.
 
@@ -202,7 +237,7 @@ def running_node(
         folder: Keeps configuration, logs and the pods' volumes.
         control_plane: At an address that pods reach.
         registry: From which it pulls.
-        name: Of the Node object.
+        client_certificate: Of the API server, as in ``kubelet_client``.
         gpus: How many devices it offers; there are none behind them.
 
     Raises:
@@ -211,13 +246,23 @@ def running_node(
     ensure_packages()
     folder.mkdir(parents=True, exist_ok=True)
     with _alone():
-        node = Node(name, folder, control_plane, program_image(registry, "pause", _pause_program(), path="/pause"))
+        pause = program_image(registry, "pause", _pause_program(), path="/pause")
+        node = Node(_NAME, folder, control_plane, pause_image=pause, client_certificate=client_certificate)
         try:
             node.start()
             node.give_gpus(gpus)
             yield node
         finally:
             node.stop()
+
+
+def kubelet_client(folder: Path) -> tuple[Path, list[str]]:
+    """A certificate with which the API server asks kubelets for logs: its file, and the API server's flags."""
+    key, certificate = folder / "kubelet-client.key", folder / "kubelet-client.crt"
+    subject = ("-subj", "/O=system:masters/CN=api-server", "-days", "2")
+    run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, *subject])
+    flags = [f"--kubelet-client-certificate={certificate}", f"--kubelet-client-key={key}"]
+    return certificate, [*flags, "--kubelet-preferred-address-types=InternalIP"]
 
 
 @contextmanager
@@ -233,6 +278,13 @@ def _alone() -> Iterator[None]:
                 message = f"a kubelet listens on port {_KUBELET_PORT}: use this machine's cluster with KUBECONFIG"
                 raise ClusterError(f"{message} (e2e/cluster/README.md), or another machine")
         yield
+
+
+def _answers(port: int, path: str) -> bool:
+    """Whether a server of this node says that it is well."""
+    with contextlib.closing(http.client.HTTPConnection(LOOPBACK, port, timeout=5)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
 
 
 def _pause_program() -> Path:
@@ -280,29 +332,10 @@ state = "{folder}/containerd-state"
 _COREFILE = """.:53 {{
     bind {address}
     errors
+    ready {ready}
     kubernetes cluster.local in-addr.arpa {{
         kubeconfig {kubeconfig}
     }}
     forward . /etc/resolv.conf
 }}
 """
-
-
-def _kubelet_configuration(folder: Path, socket: Path) -> dict[str, Any]:
-    return {
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}},
-        "authorization": {"mode": "Webhook"},
-        "failCgroupV1": False,
-        "cgroupDriver": "cgroupfs",
-        "failSwapOn": False,
-        "podLogsDir": str(folder / "pod-logs"),
-        "containerRuntimeEndpoint": f"unix://{socket}",
-        "clusterDNS": [traces.DNS_ADDRESS],
-        "clusterDomain": "cluster.local",
-        "imageGCHighThresholdPercent": 100,
-        "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-        "healthzPort": 0,
-        "serverTLSBootstrap": False,
-    }

@@ -6,6 +6,7 @@ exit code with it, and the watch's last event of it is all that is left, so that
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ _RELIST_WAITING_SECONDS = 2.0
 """The same while a Job has not come to run: why it waits is not always heard."""
 _PATIENCE_SECONDS = 2.0
 """Before anybody asks why a Job does not run: most just start."""
+_DELETED_AT_A_TIME = 8
+"""Jobs of a search that is gone."""
 _ASKED_AT_A_TIME = 20
 """Jobs; where more wait, they wait for the same."""
 
@@ -126,8 +129,13 @@ class Children:
     async def delete_all(self) -> None:
         """Have everything save and stop."""
         await self.refresh(math.inf)
-        for job in list(self.jobs.values()):
-            await self.delete(job)
+        places = asyncio.Semaphore(_DELETED_AT_A_TIME)
+
+        async def delete(job: Object) -> None:
+            async with places:
+                await self.delete(job)
+
+        await asyncio.gather(*(delete(job) for job in self.jobs.values()))
 
 
 def _is_over(job: Object) -> bool:

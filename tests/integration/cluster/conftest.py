@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import uuid
 from contextlib import ExitStack
@@ -95,7 +96,9 @@ def _node_numbers():
 @pytest.fixture
 def simulated_node(control_plane, tmp_path, _node_numbers):
     """Starts nodes, ``simulated_node(gpus=8, pace=0.1)``, which share their checkpoints and are gone after the test."""
-    first_network = random.randrange(16, 128)
+    # Each of two workers has half of the networks to itself.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
+    first_network = random.randrange(56)
     with ExitStack() as at_end:
 
         def start(*, gpus=8, **timing):
@@ -106,7 +109,7 @@ def simulated_node(control_plane, tmp_path, _node_numbers):
                 checkpoints=tmp_path / "checkpoints",
                 name=f"node-{number}",
                 gpus=gpus,
-                network=f"127.{first_network + number % 127}.0.0/16",
+                network=f"127.{16 + 56 * worker + (first_network + number) % 56}.0.0/16",
                 timing=Timing(**timing),
             )
             # Nobody else can end what is bound to it once it is gone.

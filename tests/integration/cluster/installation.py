@@ -13,11 +13,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from e2e.cluster.processes import ClusterError, free_ports
+from e2e.cluster.simulated_node.trainer import score
 from tests.searches import SearchBuilder
 
 from graphsearch.api import API_VERSION, GraphTrial, Outcome, SearchFacts
@@ -25,7 +27,8 @@ from graphsearch.api.wire import search_from_object, search_status_from_object, 
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.replay import contradictions
 from graphsearch.search.settled import Settled, settle
-from graphtrial.contract import Purpose
+from graphsearch.search.simulator import Simulation
+from graphtrial.contract import Purpose, graph_digest
 
 ROOT = Path(__file__).parents[3]
 WAIT_SECONDS = 240
@@ -222,18 +225,40 @@ def assert_sound(search: Search) -> None:
         assert all(attempt.end for attempt in trial.status.attempts) or not trial.is_ended, trial.name
 
 
-def scores(search: Search) -> dict[int, list[tuple[int, float]]]:
+def undisturbed(search: Search) -> Ledger:
+    """The facts of the same search in the simulated world, where nothing disturbs it (one trial at a time)."""
+    return Simulation(replace(search.settled, reports=False), true_score).run()
+
+
+def true_score(trial: GraphTrial, evaluation: int) -> float:
+    """What a simulated node's trainer measures, whatever happened to it before."""
+    return score(trial.spec.seed, graph_digest(trial.spec.graph), evaluation)
+
+
+def assert_scores_are_true(search: Search) -> None:
+    """Every recorded score is the one that an undisturbed run of its trial has."""
+    for trial in search.trials:
+        found = {rung.evaluation: rung.score for rung in trial.status.rungs}
+        assert found == {evaluation: true_score(trial, evaluation) for evaluation in found}, trial.name
+
+
+def scores(search: Search | Ledger) -> dict[int, list[tuple[int, float]]]:
     """Every recorded score of the Search trials, by index: (evaluation, score)."""
     return {
         trial.index: [(rung.evaluation, rung.score) for rung in trial.status.rungs]
-        for trial in search.trials
+        for trial in trials_of(search)
         if trial.spec.purpose is Purpose.SEARCH
     }
 
 
-def ranking(search: Search) -> list[int]:
+def trials_of(facts: Search | Ledger) -> list[GraphTrial]:
+    """By index."""
+    return facts.trials if isinstance(facts, Search) else [facts.trials[index] for index in sorted(facts.trials)]
+
+
+def ranking(search: Search | Ledger) -> list[int]:
     """Indexes of the Search trials that reached their end, best first."""
-    done = [t for t in search.trials if t.spec.purpose is Purpose.SEARCH and t.status.outcome is Outcome.SUCCEEDED]
+    done = [t for t in trials_of(search) if t.spec.purpose is Purpose.SEARCH and t.status.outcome is Outcome.SUCCEEDED]
     return [trial.index for trial in sorted(done, key=lambda trial: (-(trial.status.score or 0.0), trial.index))]
 
 

@@ -98,8 +98,8 @@ def ends(trial: GraphTrial) -> list[AttemptEnd | None]:
 
 
 def running_pods(search: Search) -> list[dict[str, Any]]:
-    """The search's pods that run and were not asked to stop."""
-    pods = search.get("pods", "", "-l", f"graphsearch.io/search={search.name}")["items"]
+    """Pods of its Search trials that run and were not asked to stop."""
+    pods = search.get("pods", "", "-l", f"graphsearch.io/search={search.name},graphsearch.io/purpose=Search")["items"]
     return [
         pod
         for pod in pods

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import ssl
 import threading
 from collections.abc import Collection, Iterator
@@ -68,14 +67,18 @@ class _Proxy:
             silent = web.StreamResponse(headers={"Content-Type": "application/json"})
             await silent.prepare(request)
             await asyncio.Event().wait()
+        try:
+            return await self._passed_on(request)
+        except (ConnectionError, aiohttp.ClientError) as error:
+            raise web.HTTPBadGateway from error
+
+    async def _passed_on(self, request: web.Request) -> web.StreamResponse:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON}
-        url = self._server + request.path_qs
-        body = await request.read()
+        url, body = self._server + request.path_qs, await request.read() or None
         async with self._session.request(request.method, url, data=body, headers=headers) as there:
             kept = {name: value for name, value in there.headers.items() if name.lower() not in _NOT_PASSED_ON}
             answer = web.StreamResponse(status=there.status, headers=kept)
             await answer.prepare(request)
-            with contextlib.suppress(ConnectionError, aiohttp.ClientError):
-                async for chunk in there.content.iter_any():
-                    await answer.write(chunk)
+            async for chunk in there.content.iter_any():
+                await answer.write(chunk)
             return answer
