@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import random
 import uuid
 from contextlib import ExitStack
 
@@ -13,7 +11,7 @@ from e2e.cluster.binaries import build
 from e2e.cluster.control_plane import QUICK_NODE_LOSS, running_control_plane
 from e2e.cluster.prometheus_server import running_prometheus, scrape_config
 from e2e.cluster.simulated_node import Timing, running_simulated_node
-from tests.integration.cluster.installation import ROOT, Operator
+from tests.integration.cluster.installation import ROOT, Operator, free_network
 
 _PROGRAMS = (
     "etcd",
@@ -96,9 +94,6 @@ def _node_numbers():
 @pytest.fixture
 def simulated_node(control_plane, tmp_path, _node_numbers):
     """Starts nodes, ``simulated_node(gpus=8, pace=0.1)``, which share their checkpoints and are gone after the test."""
-    # Each of two workers has half of the networks to itself.
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
-    first_network = random.randrange(56)
     with ExitStack() as at_end:
 
         def start(*, gpus=8, **timing):
@@ -109,7 +104,7 @@ def simulated_node(control_plane, tmp_path, _node_numbers):
                 checkpoints=tmp_path / "checkpoints",
                 name=f"node-{number}",
                 gpus=gpus,
-                network=f"127.{16 + 56 * worker + (first_network + number) % 56}.0.0/16",
+                network=free_network(),
                 timing=Timing(**timing),
             )
             # Nobody else can end what is bound to it once it is gone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -32,6 +33,13 @@ from graphtrial.contract import Purpose, graph_digest
 
 ROOT = Path(__file__).parents[3]
 WAIT_SECONDS = 240
+_NETWORKS = itertools.count(random.randrange(56))
+
+
+def free_network() -> str:
+    """For a simulated node's pods, within 127.0.0.0/8; each of two workers has its own half."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
+    return f"127.{16 + 56 * worker + next(_NETWORKS) % 56}.0.0/16"
 
 
 class Operator:

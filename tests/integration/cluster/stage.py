@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.cluster.simulated_node import SimulatedNode, Timing, running_simulated_node
-from tests.integration.cluster.installation import Operator, Search, wait_for
+from tests.integration.cluster.installation import Operator, Search, free_network, wait_for
 from tests.searches import SearchBuilder, a_search
 
 from graphsearch.api import AttemptEnd, GraphTrial
@@ -42,7 +41,7 @@ def a_stage(control_plane, folder: Path, *flags: str, gpus: int = 16, **timing: 
         gpus: Of the node.
         timing: Of the node.
     """
-    name, network = f"stage-{uuid.uuid4().hex[:8]}", f"127.{random.randrange(200, 250)}.0.0/16"
+    name = f"stage-{uuid.uuid4().hex[:8]}"
     node_name = f"stage-node-{next(_NUMBERS)}"
     with ExitStack() as at_end:
         control_plane.kubectl("create", "namespace", name)
@@ -59,7 +58,7 @@ def a_stage(control_plane, folder: Path, *flags: str, gpus: int = 16, **timing: 
                 checkpoints=folder / "checkpoints",
                 name=node_name,
                 gpus=gpus,
-                network=network,
+                network=free_network(),
                 timing=Timing(**timing),
             )
         )
