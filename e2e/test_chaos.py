@@ -110,7 +110,7 @@ def test_a_drained_node_gives_its_trials_back(cluster, namespace, undisturbed):
 
 
 def test_stopping_is_at_once_and_saves(cluster, namespace):
-    """Cancelled: both pods, whose logs a user can read, are asked to end within five seconds and save: exit code 143."""
+    """Cancelled: both pods, whose logs a user can read, are asked to end within five seconds and save (143)."""
     search = start(cluster, namespace, digits(cluster, "s", SMALL, _LONG))
     wait_for(lambda: len(saved_and_running(cluster, search)) == 2, search.describe)
     assert "evaluation 1 of 300" in cluster.graphsearch("logs", "s", "-n", namespace)
