@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import yaml
 from tests.integration.cluster.installation import Search
@@ -17,11 +20,11 @@ from tests.integration.cluster.installation import Search
 from e2e.installation import ROOT, Cluster
 from graphsearch.api import Decision, GraphTrial, Outcome
 from graphsearch.local import Folder
-from graphtrial.contract import Purpose
+from graphtrial.contract import Purpose, TrialResult
 
 SMALL: dict[str, Any] = {
     "space": {"nodes": 2, "auxiliaryModels": ["resnet8"]},
-    "training": {"length": {"epochs": 12}},
+    "training": {"length": {"epochs": 24}},
     "scheduler": {"asha": None},
     "budget": {"maxTrials": 6, "parallelTrials": 2},
     "comparison": None,
@@ -84,12 +87,16 @@ def run_here(manifest: Mapping[str, Any], folder: Path) -> LocalSearch:
     return LocalSearch([ledger.trials[index] for index in sorted(ledger.trials)])
 
 
+def trained(search: Search | LocalSearch) -> list[GraphTrial]:
+    """Every trial but the Report."""
+    return [trial for trial in search.trials if trial.spec.purpose is not Purpose.REPORT]
+
+
 def judged(search: Search | LocalSearch) -> list[tuple[Purpose, Outcome | None, list[tuple[int, float, Decision]]]]:
-    """What became of every trial but the Report: purpose, outcome, and each rung's score and decision."""
+    """What became of every trial: purpose, outcome, and each rung's score and decision."""
     return [
         (t.spec.purpose, t.status.outcome, [(rung.evaluation, rung.score, rung.decision) for rung in t.status.rungs])
-        for t in search.trials
-        if t.spec.purpose is not Purpose.REPORT
+        for t in trained(search)
     ]
 
 
@@ -112,9 +119,13 @@ def waiting(search: Search) -> list[tuple[str, str]]:
     return [(c["reason"], c["message"]) for c in conditions if c["type"] == "Progressing"]
 
 
-def progress(search: Search) -> int:
-    """How many evaluations its trials are known to have reached together."""
-    return sum(trial.get("status", {}).get("evaluation", 0) for trial in search.get("graphtrials")["items"])
+def evaluations(cluster: Cluster, search: Search) -> float:
+    """How many evaluations its trainers have done together, as Prometheus knows."""
+    series = f'graphtrial_evaluations_total{{namespace="{search.namespace}"}}'
+    query = urlencode({"query": f"sum(max by (trial_uid) (max_over_time({series}[1h])))"})
+    with urlopen(f"{cluster.prometheus_url}/api/v1/query?{query}", timeout=10) as answer:  # noqa: S310
+        found = json.load(answer)["data"]["result"]
+    return float(found[0]["value"][1]) if found else 0.0
 
 
 def running_pods(search: Search) -> list[tuple[str, str]]:
@@ -129,10 +140,18 @@ def running_pods(search: Search) -> list[tuple[str, str]]:
 
 def saved_and_running(cluster: Cluster, search: Search) -> dict[int, str]:
     """Of trials whose trainer runs and that have left a checkpoint: the container's ID by the trial's index."""
-    uid = search.object["metadata"]["uid"]
-    trials = f"{search.namespace}/{search.name}-{uid[:8]}/trials"
+    trials, index_of = _trials_key(search), re.compile(r"-t(\d+)-a")
     saved = _keys(cluster, f"{trials}/")
-    running = {
-        int(name.split("-t")[1].split("-", maxsplit=1)[0]): container for name, container in running_pods(search)
-    }
+    running = {int(index_of.findall(pod)[-1]): container for pod, container in running_pods(search)}
     return {index: container for index, container in running.items() if f"{trials}/{index}/latest.json" in saved}
+
+
+def resumed_at(cluster: Cluster, search: Search, index: int) -> int:
+    """At which step the last attempt of a trial that has ended went on."""
+    found = objects(cluster, f"s3://{cluster.bucket}/{_trials_key(search)}/{index}/reports")
+    results = [TrialResult.model_validate_json(data) for name, data in found.items() if name.endswith(".json")]
+    return max(results, key=lambda result: result.attempt).resumed_at
+
+
+def _trials_key(search: Search) -> str:
+    return f"{search.namespace}/{search.name}-{search.object['metadata']['uid'][:8]}/trials"

@@ -11,7 +11,19 @@ import pytest
 from tests.integration.cluster.installation import assert_sound, seed_of_chaos, wait_for
 
 from e2e.installation import RELEASE, SYSTEM
-from e2e.searches import SMALL, digits, judged, progress, run_here, running_pods, saved_and_running, start, waiting
+from e2e.searches import (
+    SMALL,
+    digits,
+    evaluations,
+    judged,
+    resumed_at,
+    run_here,
+    running_pods,
+    saved_and_running,
+    start,
+    trained,
+    waiting,
+)
 from graphsearch.api import AttemptEnd, Outcome
 from graphsearch.api.reasons import TrialReason
 from graphtrial.contract import ExitCode
@@ -68,7 +80,8 @@ def test_trainers_are_killed_and_resume_from_s3(cluster, namespace, undisturbed)
     crashed = [a for trial in search.trials for a in trial.status.attempts if a.end is AttemptEnd.CRASHED]
     assert [attempt.exit_code for attempt in crashed] == [137] * len(crashed)
     assert crashed
-    assert any(attempt.progressed for attempt in crashed)
+    again = [trial.index for trial in trained(search) if len(trial.status.attempts) > 1]
+    assert all(resumed_at(cluster, search, index) > 0 for index in again)
 
 
 @pytest.mark.own_machines
@@ -78,8 +91,8 @@ def test_s3_is_gone_for_a_while_and_nothing_is_lost(cluster, namespace, undistur
     wait_for(lambda: saved_and_running(cluster, search), search.describe)
     cluster.machines.store.stop()
     try:
-        known = progress(search)
-        wait_for(lambda: progress(search) >= known + 3, search.describe)
+        known = evaluations(cluster, search)
+        wait_for(lambda: evaluations(cluster, search) >= known + 3, search.describe)
     finally:
         cluster.machines.store.start()
     search.wait(seconds=900)
@@ -120,8 +133,8 @@ def test_stopping_is_at_once_and_saves(cluster, namespace):
     seconds = max(moment - cancelled_at for moment in asked_to_end(search)) if asked_to_end(search) else 0.0
     print(f"terminating {seconds:.1f} s after the search was cancelled")
     search.wait()
-    assert {trial.status.outcome for trial in search.trials} == {Outcome.CANCELLED}
-    attempts = [attempt for trial in search.trials for attempt in trial.status.attempts]
+    assert {trial.status.outcome for trial in trained(search)} == {Outcome.CANCELLED}
+    attempts = [attempt for trial in trained(search) for attempt in trial.status.attempts]
     assert [(attempt.end, attempt.exit_code) for attempt in attempts] == [(AttemptEnd.SAVED, ExitCode.STOPPED)] * 2
     assert seconds <= 5
 

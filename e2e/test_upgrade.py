@@ -7,22 +7,22 @@ import json
 from tests.integration.cluster.installation import assert_sound, wait_for
 
 from e2e.installation import RELEASE, SYSTEM
-from e2e.searches import SMALL, digits, progress, running_pods, start
+from e2e.searches import SMALL, digits, running_pods, start, trained
 
 _ENDLESS = {"training": {"length": {"epochs": 1000}}, "budget": {"maxTrials": 2}}
 
 
 def test_no_trainer_notices_upgrade_rollback_and_a_new_installation(cluster, namespace):
-    """The same two containers run on, and their scores are still recorded; only the kinds are left behind."""
+    """The same two containers run on, and each new operator takes the search over; only the kinds are left behind."""
     search = start(cluster, namespace, digits(cluster, "s", SMALL, _ENDLESS))
-    wait_for(lambda: len(running_pods(search)) == 2 and progress(search), search.describe)
+    wait_for(lambda: len(running_pods(search)) == 2, search.describe)
     before = running_pods(search)
     operator = pods_of_operator(cluster)
     cluster.install("--set=resources.requests.memory=200Mi")
     assert pods_of_operator(cluster) != operator
-    assert_recording(search)
+    assert_heeded(search, 11)
     cluster.helm("rollback", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout=5m")
-    assert_recording(search)
+    assert_heeded(search, 12)
     cluster.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout=5m")
     try:
         assert left_behind(cluster) == {
@@ -31,18 +31,23 @@ def test_no_trainer_notices_upgrade_rollback_and_a_new_installation(cluster, nam
         }
     finally:
         cluster.install()
-    assert_recording(search)
+    assert_heeded(search, 13)
     assert running_pods(search) == before
     search.patch(desiredState="Cancelled")
     search.wait()
     assert_sound(search)
-    assert [len(trial.status.attempts) for trial in search.trials] == [1, 1]
+    assert [len(trial.status.attempts) for trial in trained(search)] == [1, 1]
 
 
-def assert_recording(search):
-    """The operator that runs now hears of progress."""
-    known = progress(search)
-    wait_for(lambda: progress(search) > known, search.describe)
+def assert_heeded(search, most_failed):
+    """The operator that runs now takes notice of a change."""
+    search.patch(budget={"maxFailedTrials": most_failed})
+    wait_for(lambda: is_seen(search.object), search.describe)
+
+
+def is_seen(obj):
+    """Whether the status is of the specification that stands there."""
+    return obj["status"]["observedGeneration"] == obj["metadata"]["generation"]
 
 
 def pods_of_operator(cluster):

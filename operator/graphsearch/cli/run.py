@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from graphsearch.api import DesiredState, GraphSearch, Reason, read_manifest
+from graphsearch.api import DesiredState, GraphSearch, Reason, SearchFacts, read_manifest
 from graphsearch.cli.exits import CommandError, Exit
 from graphsearch.cli.folders import folder_errors
 from graphsearch.cli.live import display
@@ -16,6 +16,7 @@ from graphsearch.cli.report import write_report
 from graphsearch.local import Folder, ForkServer, ForkServerError, Local, LocalWorld, StoppedError, this_machine
 from graphsearch.search.settled import Settled, settle
 from graphsearch.search.space import EmptySpaceError
+from graphsearch.search.status import has_result
 from graphsearch.search.support import unsupported
 
 _CAUSES = {"interrupt": Exit.INTERRUPTED, "data": Exit.DATA, "storage": Exit.STORAGE}
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> Exit:
         page = write_report(folder)
         facts = folder.facts()
     print(f"report: {page}")
-    return _verdict(facts.reason, facts.message, facts.winner is not None or bool(manifest.spec.graphs))
+    return _verdict(settled, facts)
 
 
 def _search(folder: Folder, settled: Settled, local: Local, *, plain: bool) -> None:
@@ -103,9 +104,8 @@ def _absolute(manifest: GraphSearch, path: Path) -> GraphSearch:
     return manifest.model_copy(update={"spec": manifest.spec.model_copy(update={"data": data})})
 
 
-def _verdict(reason: Reason | None, message: str, has_result: bool) -> Exit:
-    if reason in (Reason.COMPLETED, None):
+def _verdict(settled: Settled, facts: SearchFacts) -> Exit:
+    if facts.reason in (Reason.COMPLETED, None):
         return Exit.OK
-    print(f"{reason}: {message}" if message else reason)
-    wanted = reason in (Reason.BUDGET_SPENT, Reason.CANCELLED, Reason.DEADLINE_EXCEEDED, Reason.COMPARISON_FAILED)
-    return Exit.OK if wanted and has_result else Exit.NO_RESULT
+    print(f"{facts.reason}: {facts.message}" if facts.message else facts.reason)
+    return Exit.OK if has_result(settled, facts) else Exit.NO_RESULT

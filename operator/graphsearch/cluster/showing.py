@@ -19,7 +19,6 @@ from graphsearch.api import (
     MetricsReason,
     Outcome,
     Reason,
-    SearchFacts,
     TrialCounts,
     TrialReason,
     observed,
@@ -30,14 +29,11 @@ from graphsearch.search.actions import Running
 from graphsearch.search.comparison import Row, compare, found_name
 from graphsearch.search.ledger import Ledger, waiting_at
 from graphsearch.search.settled import Settled
-from graphsearch.search.status import current_reason, summarise
+from graphsearch.search.status import current_reason, has_result, summarise
 from graphtrial.contract import Purpose
 
 _SHOWN_SECONDS = 30.0
 """Device seconds that run up on every running trial are worth a write this often."""
-
-_WITH_RESULT = (Reason.BUDGET_SPENT, Reason.CANCELLED, Reason.DEADLINE_EXCEEDED, Reason.COMPARISON_FAILED)
-"""Ends on the way, which leave a winner where there is one."""
 
 
 def trial_status(
@@ -174,13 +170,6 @@ def changed(old: GraphSearchStatus, new: GraphSearchStatus) -> bool:
 def _without_running(status: GraphSearchStatus) -> GraphSearchStatus:
     seconds = status.gpu_seconds.model_copy(update={"running": 0.0})
     return status.model_copy(update={"gpu_seconds": seconds, "gpu_hours": ""})
-
-
-def has_result(settled: Settled, facts: SearchFacts) -> bool:
-    """Whether a search that has ended leaves what was asked for, or the best of what there was time for."""
-    if facts.reason is Reason.COMPLETED:
-        return True
-    return facts.reason in _WITH_RESULT and (facts.winner is not None or bool(settled.spec.graphs))
 
 
 def _is_over(settled: Settled, ledger: Ledger) -> bool:

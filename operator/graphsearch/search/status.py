@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from graphsearch.api import Attempt, BestStatus, Cost, GraphTrial, Outcome, Reason, RungStatus
+from graphsearch.api import Attempt, BestStatus, Cost, GraphTrial, Outcome, Reason, RungStatus, SearchFacts
 from graphsearch.search import stages
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled
@@ -31,6 +31,17 @@ class SearchStatus(Model):
     seconds: Cost = Cost()
     doubt: str = ""
     """As ``search.replay.doubt`` says, where it was asked."""
+
+
+_WITH_RESULT = (Reason.BUDGET_SPENT, Reason.CANCELLED, Reason.DEADLINE_EXCEEDED, Reason.COMPARISON_FAILED)
+"""Ends on the way, which leave a winner where there is one."""
+
+
+def has_result(settled: Settled, facts: SearchFacts) -> bool:
+    """Whether a search that has ended leaves what was asked for, or the best of what there was time for."""
+    if facts.reason is Reason.COMPLETED:
+        return True
+    return facts.reason in _WITH_RESULT and (facts.winner is not None or bool(settled.spec.graphs))
 
 
 def summarise(settled: Settled, ledger: Ledger, now: float) -> SearchStatus:
