@@ -8,18 +8,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import yaml
-from tests.integration.cluster.installation import Search
+from tests.integration.cluster.installation import Search, trials_of
 
 from e2e.installation import ROOT, Cluster
 from graphsearch.api import Decision, GraphTrial, Outcome
 from graphsearch.local import Folder
+from graphsearch.search.ledger import Ledger
 from graphtrial.contract import Purpose, TrialResult
 
 SMALL: dict[str, Any] = {
@@ -66,14 +66,7 @@ def start(cluster: Cluster, namespace: str, manifest: Mapping[str, Any]) -> Sear
     return Search(cluster, namespace, manifest["metadata"]["name"])
 
 
-@dataclass(frozen=True)
-class LocalSearch:
-    """A search that ran on this machine."""
-
-    trials: list[GraphTrial]
-
-
-def run_here(manifest: Mapping[str, Any], folder: Path) -> LocalSearch:
+def run_here(manifest: Mapping[str, Any], folder: Path) -> Ledger:
     """Run a manifest with ``graphsearch run``, one core to each trial: a trainer's pod with one CPU has one thread."""
     file = folder / "search.yaml"
     file.write_text(yaml.safe_dump(dict(manifest)))
@@ -83,16 +76,15 @@ def run_here(manifest: Mapping[str, Any], folder: Path) -> LocalSearch:
         program, preexec_fn=lambda: os.sched_setaffinity(0, cores), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    ledger = Folder(folder / "run").ledger()
-    return LocalSearch([ledger.trials[index] for index in sorted(ledger.trials)])
+    return Folder(folder / "run").ledger()
 
 
-def trained(search: Search | LocalSearch) -> list[GraphTrial]:
+def trained(search: Search | Ledger) -> list[GraphTrial]:
     """Every trial but the Report."""
-    return [trial for trial in search.trials if trial.spec.purpose is not Purpose.REPORT]
+    return [trial for trial in trials_of(search) if trial.spec.purpose is not Purpose.REPORT]
 
 
-def judged(search: Search | LocalSearch) -> list[tuple[Purpose, Outcome | None, list[tuple[int, float, Decision]]]]:
+def judged(search: Search | Ledger) -> list[tuple[Purpose, Outcome | None, list[tuple[int, float, Decision]]]]:
     """What became of every trial: purpose, outcome, and each rung's score and decision."""
     return [
         (t.spec.purpose, t.status.outcome, [(rung.evaluation, rung.score, rung.decision) for rung in t.status.rungs])

@@ -8,8 +8,10 @@ from tests.integration.cluster.installation import assert_sound, wait_for
 
 from e2e.installation import RELEASE, SYSTEM
 from e2e.searches import SMALL, digits, running_pods, start, trained
+from graphsearch.api import names as n
 
 _ENDLESS = {"training": {"length": {"epochs": 1000}}, "budget": {"maxTrials": 2}}
+_KINDS = {f"customresourcedefinition.apiextensions.k8s.io/{plural}.{n.GROUP}" for plural in (n.SEARCHES, n.TRIALS)}
 
 
 def test_no_trainer_notices_upgrade_rollback_and_a_new_installation(cluster, namespace):
@@ -25,10 +27,7 @@ def test_no_trainer_notices_upgrade_rollback_and_a_new_installation(cluster, nam
     assert_heeded(search, 12)
     cluster.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout=5m")
     try:
-        assert left_behind(cluster) == {
-            "customresourcedefinition.apiextensions.k8s.io/graphsearches.graphsearch.io",
-            "customresourcedefinition.apiextensions.k8s.io/graphtrials.graphsearch.io",
-        }
+        wait_for(lambda: left_behind(cluster) == _KINDS, lambda: f"left behind: {left_behind(cluster)}")
     finally:
         cluster.install()
     assert_heeded(search, 13)
@@ -36,7 +35,7 @@ def test_no_trainer_notices_upgrade_rollback_and_a_new_installation(cluster, nam
     search.patch(desiredState="Cancelled")
     search.wait()
     assert_sound(search)
-    assert [len(trial.status.attempts) for trial in trained(search)] == [1, 1]
+    assert [attempt.number for trial in trained(search) for attempt in trial.status.attempts] == [1, 1]
 
 
 def assert_heeded(search, most_failed):

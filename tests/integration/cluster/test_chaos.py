@@ -110,7 +110,7 @@ def test_a_drained_node_costs_its_trials_nothing(kinds, namespace, operator, sim
     search = apply(kinds, namespace, small().trials(3).never_stopping())
     wait_for(lambda: sum(pod["state"] == "Running" for pod in first.pods()) == 3, search.describe)
     simulated_node(gpus=3, pace=0.3)
-    kinds.kubectl("drain", first.name, "--ignore-daemonsets", "--force", "--timeout=60s")
+    kinds.kubectl("drain", first.name, "--delete-emptydir-data", "--force", "--timeout=60s")
     search.wait()
     assert_sound(search)
     assert_scores_are_true(search)
