@@ -46,14 +46,14 @@ def main() -> None:
     images = ImageSet(pixels.permute(0, 3, 1, 2), torch.randint(0, 10, (COUNT,)))
     batches = Batches(
         images,
-        augmentation=Augmentation.PAD_CROP_FLIP,
+        augmentations=(Augmentation.PAD_CROP_FLIP,),
         mean=MEAN,
         std=STD,
         device=torch.device("cpu"),
         batch_size=BATCH,
     )
     order = batches.epoch_order(seed=0, epoch=1)
-    ours = images_per_second(lambda step: batches.training_batch(order[step % len(order)], 0, step))
+    ours = images_per_second(lambda step: batches.view(order[step % len(order)], Augmentation.PAD_CROP_FLIP, 0, step))
 
     pictures = [Image.fromarray(image.numpy()) for image in pixels]
     transform = transforms.Compose(

@@ -166,6 +166,11 @@ _NODE = (
         reason="FieldValueRequired",
     ),
     Rule(
+        f"!has(self.trunk) || self.trunk == '' || ({kind_of('self')} == 'Trained' && !has(self.weights))",
+        "is for Trained nodes that start from random weights; leave it out",
+        path=".trunk",
+    ),
+    Rule(
         f"{_NETWORK} || !has(self.weights)",
         "only Trained and Frozen nodes have weights of their own; leave them out",
         path=".weights",

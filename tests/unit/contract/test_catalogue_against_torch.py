@@ -23,7 +23,7 @@ def test_sizes_are_those_of_the_network_that_is_built(name, classes, channels, i
         network = build(name, classes=classes, channels=channels).eval()
         images = torch.empty(1, channels, image_size, image_size)
     maps = []
-    network.blocks.register_forward_hook(lambda *call: maps.append(call[-1].shape[-1]))
+    network.last.register_forward_hook(lambda *call: maps.append(call[-1].shape[-1]))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)
     parameters = sum(parameter.numel() for parameter in network.parameters())

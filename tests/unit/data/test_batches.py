@@ -24,7 +24,7 @@ def batches(images, augmentation=Augmentation.PAD_CROP_FLIP, batch_size=6):
     channels = images.images.shape[1]
     return Batches(
         images,
-        augmentation=augmentation,
+        augmentations=(augmentation,),
         mean=MEAN[:channels],
         std=STD[:channels],
         device=torch.device("cpu"),
@@ -56,7 +56,7 @@ def test_every_crop_and_mirror_image_is_drawn_and_nothing_else(side, padding, au
     drawn = batches(images, augmentation)
     seen = set()
     for step in range(10):
-        made, _ = drawn.training_batch(torch.zeros(200, dtype=torch.int64), seed=0, step=step)
+        made = drawn.view(torch.zeros(200, dtype=torch.int64), augmentation, seed=0, step=step)
         distances = (made[:, None] - views).abs().amax((2, 3, 4))
         assert distances.amin(1).max() < 1e-5
         seen |= set(distances.argmin(1).tolist())
@@ -67,15 +67,16 @@ def test_a_batch_holds_the_images_asked_for_with_their_labels():
     """Without augmentation the images come back normalised, in the order of the indices."""
     images = image_set()
     indices = torch.tensor([3, 19, 3, 0])
-    made, labels = batches(images, Augmentation.NONE).training_batch(indices, seed=0, step=1)
+    drawn = batches(images, Augmentation.NONE)
+    made = drawn.view(indices, Augmentation.NONE, seed=0, step=1)
     torch.testing.assert_close(made, normalised(images.images[indices]))
-    assert (labels.tolist(), made.dtype) == ([3, 19, 3, 0], torch.float32)
+    assert (drawn.labels(indices).tolist(), made.dtype) == ([3, 19, 3, 0], torch.float32)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_batches_are_laid_out_channels_last(channels):
     """Networks get the layout that they are fastest with, also for one channel."""
-    made, _ = batches(image_set(channels=channels)).training_batch(torch.arange(4), seed=0, step=1)
+    made = batches(image_set(channels=channels)).view(torch.arange(4), Augmentation.PAD_CROP_FLIP, seed=0, step=1)
     assert made.shape == (4, channels, 16, 16)
     assert made.is_contiguous(memory_format=torch.channels_last)
 
@@ -108,13 +109,14 @@ def test_draws_are_functions_of_seed_epoch_and_step():
     indices = torch.arange(6)
     first, second = batches(images), batches(images)
     second.epoch_order(5, 5)
-    second.training_batch(indices, 5, 5)
+    second.view(indices, Augmentation.PAD_CROP_FLIP, 5, 5)
 
     def orders(source):
         return [source.epoch_order(seed, epoch).tolist() for seed, epoch in ((0, 1), (0, 2), (1, 1))]
 
     def crops(source):
-        return [source.training_batch(indices, seed, step)[0].tolist() for seed, step in ((0, 1), (0, 2), (1, 1))]
+        kind = Augmentation.PAD_CROP_FLIP
+        return [source.view(indices, kind, seed, step).tolist() for seed, step in ((0, 1), (0, 2), (1, 1))]
 
     for draw in (orders, crops):
         drawn = draw(first)
@@ -128,5 +130,5 @@ def test_the_global_generator_is_left_alone():
         torch.manual_seed(derive(0, "anything") % 1000)
         state = torch.get_rng_state()
         made = batches(image_set())
-        made.training_batch(made.epoch_order(0, 1)[0], 0, 1)
+        made.view(made.epoch_order(0, 1)[0], Augmentation.PAD_CROP_FLIP, 0, 1)
         assert torch.equal(torch.get_rng_state(), state)

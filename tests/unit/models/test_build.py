@@ -31,7 +31,7 @@ def test_the_layout_of_the_images_changes_nothing_but_speed(name):
     model = network(name).eval()
     images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     layouts = []
-    for block in model.blocks:
+    for block in (*model.lower, *model.last):
         block.register_forward_hook(
             lambda *call: layouts.append(call[-1].is_contiguous(memory_format=torch.channels_last))
         )

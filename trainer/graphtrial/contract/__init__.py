@@ -9,12 +9,8 @@ Serialised objects leave defaults out: a field added later does not change the d
 from graphtrial.contract._base import Model, Violation, problems, refuse
 from graphtrial.contract.canonical import canonical_graph, canonical_json, digest, graph_digest
 from graphtrial.contract.catalogue import (
-    DATASET_PATTERN,
-    DATASETS,
     MODEL_PATTERN,
     MODELS,
-    PLANNED_DATASETS,
-    Dataset,
     ModelSize,
     is_built_in,
     model_problem,
@@ -22,6 +18,7 @@ from graphtrial.contract.catalogue import (
     resnet_depth,
     wrn_depth_and_width,
 )
+from graphtrial.contract.datasets import DATASET_PATTERN, DATASETS, PLANNED_DATASETS, Dataset
 from graphtrial.contract.exit_codes import ExitCode
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import (
@@ -52,25 +49,30 @@ from graphtrial.contract.parts import (
     Weights,
 )
 from graphtrial.contract.seeds import derive
+from graphtrial.contract.training import (
+    Augmentation,
+    Forward,
+    Length,
+    Precision,
+    Reduction,
+    Schedule,
+    ScheduleType,
+    Training,
+    Unlabelled,
+)
 from graphtrial.contract.trial import (
     SPEC_VARIABLE,
-    Augmentation,
     Checkpoint,
     Data,
     Device,
     Evaluation,
     Labelled,
-    Length,
     Metric,
     Objective,
     Part,
-    Precision,
     Purpose,
     RungScore,
-    Schedule,
-    ScheduleType,
     Split,
-    Training,
     TrialResult,
     TrialSpec,
 )
@@ -96,6 +98,7 @@ __all__ = [
     "Edge",
     "Evaluation",
     "ExitCode",
+    "Forward",
     "Gate",
     "GateType",
     "Graph",
@@ -115,6 +118,7 @@ __all__ = [
     "Precision",
     "Pretrained",
     "Purpose",
+    "Reduction",
     "Resize",
     "RungScore",
     "Schedule",
@@ -124,6 +128,7 @@ __all__ = [
     "Training",
     "TrialResult",
     "TrialSpec",
+    "Unlabelled",
     "Violation",
     "Weights",
     "canonical_graph",

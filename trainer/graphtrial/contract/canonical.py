@@ -2,7 +2,8 @@
 
 Two graphs are equal if one becomes the other by renaming auxiliary nodes, reordering nodes and edges, dropping
 cut edges and writing Correct or Threshold on a label edge as Through (spec 3: the one-hot source is always right
-and always sure). The target keeps its place, and the copy number of a teacher counts.
+and always sure). The target keeps its place, the copy number of a teacher counts, and a trunk that nobody shares is
+none.
 
 The form is the least one over all renamings, found by individualisation and refinement (McKay): nodes are coloured
 by what they are and whom they are joined to until colours no longer split; where some still agree one is singled
@@ -16,6 +17,7 @@ Decided against: networkx, whose Weisfeiler-Lehman hash is equal for some unequa
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +26,7 @@ from graphtrial.contract.graph import Graph
 from graphtrial.contract.parts import LABEL, Edge, Gate, GateType
 
 _ENDS = ("source", "destination")
-_REFERENCES = ("name", "follows", "members")
+_REFERENCES = ("name", "follows", "members", "trunk")
 
 _Colours = tuple[int, ...]
 _Arcs = tuple[tuple[int, int, str], ...]
@@ -88,6 +90,9 @@ class _Canon:
                 joins.setdefault((self.position[member], here), []).append("member")
             if node.follows:
                 joins.setdefault((self.position[node.follows], here), []).append("follows")
+        for one, other in itertools.permutations(self.graph.nodes, 2):
+            if one.trunk and one.trunk == other.trunk:
+                joins.setdefault((self.position[one.name], self.position[other.name]), []).append("trunk")
         for (source, destination), labels in joins.items():
             self.arcs[source][destination] = "|".join(sorted(labels))
 
@@ -169,11 +174,16 @@ class _Canon:
     def _rename(self, colours: _Colours) -> dict[str, Any]:
         rank = {colour: place for place, colour in enumerate(sorted(colours))}
         new = {node.name: str(rank[colours[index]] + 1) for index, node in enumerate(self.graph.nodes)} | {LABEL: LABEL}
+        trunks: dict[str, list[str]] = {}
+        for node in self.graph.nodes:
+            trunks.setdefault(node.trunk, []).append(new[node.name])
         nodes: list[dict[str, Any]] = []
         for node in sorted(self.graph.nodes, key=lambda node: int(new[node.name])):
             fields = node.to_json() | {"name": new[node.name]}
             if node.follows:
                 fields["follows"] = new[node.follows]
+            if fields.pop("trunk", "") and len(trunks[node.trunk]) > 1:
+                fields["trunk"] = min(trunks[node.trunk], key=int)
             if node.members:
                 fields["members"] = sorted((new[member] for member in node.members), key=int)
             nodes.append(fields)

@@ -1,4 +1,4 @@
-"""The models and data sets that can be named, with their sizes, known without torch.
+"""The models that can be named, with their sizes, known without torch.
 
 Counts are derived from the architectures by arithmetic and checked against torch's own counters in the tests.
 Multiply-adds count as two operations, as ``torch.utils.flop_counter`` counts them, and only convolutions and
@@ -17,7 +17,9 @@ _RESNET_DEPTHS = (8, 14, 20, 26, 32, 44, 56, 110)
 _WRN = re.compile(r"wrn-(?P<depth>10|16|22|28|34|40)-(?P<width>[1-9]|1[0-2])")
 _RESNET = re.compile(r"resnet(?P<depth>" + "|".join(map(str, _RESNET_DEPTHS)) + ")")
 _PLANNED = re.compile(r"resnet(18|34|50|101|152)|abn-resnet(20|32|44|56|110|18|34|50|101|152)")
-_FOREIGN = re.compile(r"(torchvision|timm):[A-Za-z0-9_.\-]+|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+"""``package.module:Name``, a class or function of the user's own in the trainer image."""
+_FOREIGN = re.compile(r"(torchvision|timm):[A-Za-z0-9_.\-]+|" + IMPORT_PATH)
 MODEL_PATTERN = "|".join(re.sub(r"\?P<\w+>", "?:", pattern.pattern) for pattern in (_RESNET, _WRN, _PLANNED, _FOREIGN))
 """What a model's name matches as a whole."""
 
@@ -36,47 +38,6 @@ class ModelSize:
     """Side of the last block's feature map, in cells."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """A data set's published sizes; None where only the files can tell."""
-
-    name: str
-    classes: int | None
-    train_images: int | None
-    test_images: int | None
-    channels: int
-    image_size: int
-    """Side of the square image that models see, in pixels."""
-
-
-_DATASETS = (
-    Dataset("digits", 10, 797, 1000, 1, 8),
-    Dataset("CIFAR10", 10, 50_000, 10_000, 3, 32),
-    Dataset("CIFAR100", 100, 50_000, 10_000, 3, 32),
-    Dataset("ImageFolder", None, None, None, 3, 32),
-)
-DATASETS = {dataset.name: dataset for dataset in _DATASETS}
-"""Data sets that the trainer can load, by name."""
-
-PLANNED_DATASETS = (
-    "TinyImageNet",
-    "Caltech101",
-    "FGVCAircraft",
-    "StanfordCars",
-    "Food101",
-    "OxfordIIITPet",
-    "Flowers102",
-    "SUN397",
-    "DTD",
-    "StanfordDogs",
-    "CUB200",
-)
-"""Data sets of spec 7 that a manifest may name and this version cannot load yet."""
-
-DATASET_PATTERN = "|".join((*DATASETS, *PLANNED_DATASETS, _FOREIGN.pattern))
-"""What a data set's name matches as a whole."""
-
-
 def model_problem(name: str) -> str | None:
     """Why ``name`` cannot be a model, or None."""
     if not name:
@@ -84,14 +45,6 @@ def model_problem(name: str) -> str | None:
     if re.fullmatch(MODEL_PATTERN, name):
         return None
     return f"unknown model {name!r}; use one of {', '.join(MODELS)}, torchvision:NAME, timm:NAME or package.module:Name"
-
-
-def dataset_problem(name: str) -> str | None:
-    """Why ``name`` cannot be a data set, or None."""
-    if re.fullmatch(DATASET_PATTERN, name):
-        return None
-    known = ", ".join((*DATASETS, *PLANNED_DATASETS))
-    return f"unknown data set {name!r}; use one of {known} or package.module:Name"
 
 
 def is_built_in(name: str) -> bool:

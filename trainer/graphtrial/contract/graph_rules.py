@@ -55,7 +55,7 @@ TEMPERED = frozenset({LossType.KL, LossType.TOGETHER, LossType.CONSISTENCY})
 
 def graph_violations(graph: Graph) -> list[Violation]:
     """Every broken rule of a graph on its own, whatever it is scored by."""
-    rules = (_names, _node_fields, _weights, _references, _edge_ends, _duplicates, _losses, _gates)
+    rules = (_names, _node_fields, _weights, _trunks, _references, _edge_ends, _duplicates, _losses, _gates)
     return [violation for rule in rules for violation in rule(graph)]
 
 
@@ -206,6 +206,25 @@ def _weights(graph: Graph) -> Iterator[Violation]:
             yield Violation((*where, "torchvision"), f"are for models torchvision:NAME, and this is {node.model!r}")
 
 
+def _trunks(graph: Graph) -> Iterator[Violation]:
+    """Layers that are run once and updated with the sum of their nodes' gradients have one model and start as one."""
+    models: dict[str, str] = {}
+    followed = {node.follows for node in graph.nodes}
+    for position, node in enumerate(graph.nodes):
+        if not node.trunk:
+            continue
+        where = ("nodes", position, "trunk")
+        if node.kind is not NodeKind.TRAINED:
+            yield Violation(where, f"is for Trained nodes, and {node.name!r} is {node.kind}; leave it out")
+        if node.weights is not None:
+            yield Violation(where, "a node with a trunk starts from random weights; leave out trunk or weights")
+        if node.name in followed:
+            yield Violation(where, f"an EMA node follows {node.name!r}, which then cannot share layers; leave it out")
+        if models.setdefault(node.trunk, node.model) != node.model:
+            other = models[node.trunk]
+            yield Violation(where, f"nodes of the trunk {node.trunk!r} are a {other}, and this is a {node.model}")
+
+
 def _references(graph: Graph) -> Iterator[Violation]:
     kinds = {node.name: node.kind for node in graph.nodes}
     for position, node in enumerate(graph.nodes):
@@ -251,6 +270,7 @@ def _duplicates(graph: Graph) -> Iterator[Violation]:
 
 
 def _losses(graph: Graph) -> Iterator[Violation]:
+    ensembles = {node.name for node in graph.nodes if node.kind is NodeKind.ENSEMBLE}
     for position, edge in enumerate(graph.edges):
         where = ("edges", position, "loss")
         kind = edge.loss.type
@@ -261,6 +281,8 @@ def _losses(graph: Graph) -> Iterator[Violation]:
         if edge.source == edge.destination and kind not in UNLABELLED:
             right = _listed(sorted(UNLABELLED))
             yield Violation((*where, "type"), f"a self edge compares two views of unlabelled images: use {right}")
+        if edge.source in ensembles and kind in ATTENTION:
+            yield Violation((*where, "type"), f"{edge.source!r} is an ensemble, which has no attention map; use KL")
         yield from (
             Violation((*where, name), f"{kind} has no {name}; leave it out") for name in _foreign_of_loss(edge.loss)
         )

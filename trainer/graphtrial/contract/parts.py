@@ -192,6 +192,8 @@ class Node(Model):
     """
     weights: Weights | None = None
     """Where its first weights come from; left out: random."""
+    trunk: OptionalName = ""
+    """Trained: nodes that name the same trunk share all layers below the last group of blocks (ONE, Song & Chai)."""
     follows: OptionalName = ""
     """EMA: the node whose weights it averages (an edge s => t of spec 1.2)."""
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.999

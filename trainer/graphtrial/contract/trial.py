@@ -12,37 +12,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from graphtrial.contract._base import Model, Violation, refuse
-from graphtrial.contract.catalogue import dataset_problem
+from graphtrial.contract.datasets import dataset_problem
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import ScoreOf, score_violations
+from graphtrial.contract.training import Count, Length, Training
 
 SPEC_VARIABLE = "GRAPHTRIAL_SPEC"
 """The environment variable that holds the TrialSpec as JSON."""
 
-Count = Annotated[int, Field(ge=1, le=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
-
-
-class Length(Model):
-    """A span of training, in epochs or in steps (updates)."""
-
-    epochs: Count | None = None
-    """Passes over the training images."""
-    steps: Count | None = None
-    """Updates."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.epochs is None) == (self.steps is None):
-            refuse("Length", [Violation((), "give exactly one of epochs and steps")])
-        return self
-
-    def in_steps(self, steps_per_epoch: int) -> int:
-        """The span in updates, given how many make an epoch."""
-        if self.steps is not None:
-            return self.steps
-        assert self.epochs is not None
-        return self.epochs * steps_per_epoch
 
 
 class Metric(StrEnum):
@@ -102,7 +80,12 @@ class Data(Model):
     search_validation: Part = Part(fraction=0.2)
     """Split off the training images first; searched on."""
     labelled: Labelled | None = None
-    """Supervised graphs use only these images of the rest, the same ones in the search and in the comparison."""
+    """Supervised graphs use only these images of the rest, the same ones in the search and in the comparison.
+
+    To semi-supervised graphs the rest of the rest is unlabelled.
+    """
+    unlabelled_includes_labelled: bool = False
+    """Whether the labelled images are among the unlabelled ones too, as in FixMatch's code."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -118,55 +101,6 @@ class Split(StrEnum):
     """Trained on the training images less the search validation, scored on that."""
     FULL = "Full"
     """Trained on all training images, or all labelled ones; the test images are scored once, at the last evaluation."""
-
-
-class Precision(StrEnum):
-    """Arithmetic of forward and backward; losses, softmax and optimiser state are fp32 in both."""
-
-    FP32 = "FP32"
-    BF16 = "BF16"
-
-
-class ScheduleType(StrEnum):
-    """How the learning rate falls."""
-
-    MULTI_STEP = "MultiStep"
-    COSINE = "Cosine"
-    CONSTANT = "Constant"
-
-
-class Schedule(Model):
-    """The learning rate over training. Milestones are fractions of the length, so a shorter run keeps its shape."""
-
-    type: ScheduleType = ScheduleType.MULTI_STEP
-    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.6, 0.9)
-    """MultiStep: multiplied by ``factor`` after each. 0.3, 0.6, 0.9 of 200 epochs are 60, 120, 180 (spec 7.1)."""
-    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-
-
-class Augmentation(StrEnum):
-    """What happens to a training image before a network sees it."""
-
-    PAD_CROP_FLIP = "PadCropFlip"
-    """Reflect-padded by an eighth of its side (4 of 32 pixels), cropped back at random, mirrored half the time."""
-    PAD_CROP = "PadCrop"
-    """The same without the mirror, for images that have a handedness (digits, letters)."""
-    NONE = "None"
-
-
-class Training(Model):
-    """How networks are trained; presets are already resolved."""
-
-    length: Length
-    evaluate_every: Length = Length(epochs=1)
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
-    precision: Precision = Precision.FP32
-    learning_rate: Annotated[float, Field(gt=0, le=1000)] = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = True
-    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 5e-4
-    schedule: Schedule = Schedule()
-    augmentation: Augmentation = Augmentation.PAD_CROP_FLIP
 
 
 class Purpose(StrEnum):

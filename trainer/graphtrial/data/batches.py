@@ -8,7 +8,7 @@ Draws are made on the CPU, where their generator is the same for every device, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class Batches:
         self,
         images: ImageSet,
         *,
-        augmentation: Augmentation,
+        augmentations: Collection[Augmentation],
         mean: Tensor,
         std: Tensor,
         device: torch.device,
@@ -34,7 +34,7 @@ class Batches:
 
         Args:
             images: uint8 [N, C, S, S] and labels.
-            augmentation: Of training batches; evaluation batches have none.
+            augmentations: Those that will be asked for.
             mean: float32 [C], subtracted from pixels in 0..1.
             std: float32 [C], by which they are then divided.
             device: Where batches are made and returned.
@@ -49,18 +49,26 @@ class Batches:
         self._device = device
         self._batch_size = batch_size
         self._generator = torch.Generator()
+        self._tables = {augmentation: self._table(augmentation) for augmentation in {*augmentations, Augmentation.NONE}}
+
+    def _table(self, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
+        """Source rows and columns of every pixel, for each shift and, of columns, each flip."""
         padding = 0 if augmentation is Augmentation.NONE else self._side // 8
-        flips = augmentation is Augmentation.PAD_CROP_FLIP
         crops = _reflected(self._side, padding)
-        self._rows = (crops * self._side).to(device)
-        self._columns = (torch.cat([crops, crops.flip(1)]) if flips else crops).to(device)
+        flipped = torch.cat([crops, crops.flip(1)]) if augmentation is Augmentation.PAD_CROP_FLIP else crops
+        return (crops * self._side).to(self._device), flipped.to(self._device)
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self._labels)
 
-    def epoch_order(self, seed: int, epoch: int) -> Tensor:
+    def epoch_order(self, seed: int, epoch: int, stream: str = "order") -> Tensor:
         """Indices of every batch of an epoch: int64 [N // B, B], on the device; the last incomplete batch is dropped.
+
+        Args:
+            seed: The trial's.
+            epoch: From 0.
+            stream: Two sets of images that are drawn side by side have different ones.
 
         Raises:
             DataError: If there are fewer images than a batch holds.
@@ -72,32 +80,40 @@ class Batches:
                 f"use {len(self)} or less"
             )
             raise DataError(message)
-        self._generator.manual_seed(derive(seed, "order", epoch))
+        self._generator.manual_seed(derive(seed, stream, epoch))
         order = torch.randperm(len(self), generator=self._generator)
         return order[: steps * self._batch_size].view(steps, self._batch_size).to(self._device)
 
-    def training_batch(self, indices: Tensor, seed: int, step: int) -> tuple[Tensor, Tensor]:
-        """Augmented images and their labels; nothing waits for the device.
+    def labels(self, indices: Tensor) -> Tensor:
+        """Class indices, int64 [B]."""
+        return self._labels[indices]
+
+    def view(
+        self, indices: Tensor, augmentation: Augmentation, seed: int, step: int, stream: str = "augmentation"
+    ) -> Tensor:
+        """Augmented images; nothing waits for the device.
 
         Args:
             indices: int64 [B], on the device.
+            augmentation: One of those named at the start.
             seed: The trial's.
-            step: Update count, which no two batches of a trial share.
+            step: Update count.
+            stream: No two batches of a trial share stream and step.
 
         Returns:
-            float32 [B, C, S, S], normalised, channels last, and int64 [B].
+            float32 [B, C, S, S], normalised, channels last.
         """
-        shifts, views = len(self._rows), len(self._columns)
-        self._generator.manual_seed(derive(seed, "augmentation", step))
+        row_table, column_table = self._tables[augmentation]
+        shifts, views = len(row_table), len(column_table)
+        self._generator.manual_seed(derive(seed, stream, step))
         draw = torch.randint(shifts * views, (len(indices),), generator=self._generator)
         draw = draw.to(self._device, non_blocking=True)
-        return self._gather(indices, self._rows[draw // views], self._columns[draw % views]), self._labels[indices]
+        return self._gather(indices, row_table[draw // views], column_table[draw % views])
 
     def evaluation_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images in order as they are, with labels; shapes as ``training_batch``, the last batch may be smaller."""
-        unmoved = len(self._rows) // 2
+        """All images in order as they are, with labels; shapes as ``view``, the last batch may be smaller."""
         for indices in torch.arange(len(self), device=self._device).split(self._batch_size):
-            rows, columns = (table[unmoved].expand(len(indices), -1) for table in (self._rows, self._columns))
+            rows, columns = (table[0].expand(len(indices), -1) for table in self._tables[Augmentation.NONE])
             yield self._gather(indices, rows, columns), self._labels[indices]
 
     def _gather(self, indices: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class TrialData:
     Attributes:
         train: The training images, less the search validation in a search; the labelled ones where that is asked for.
         evaluation: The search validation in a search, else the test images.
+        unlabelled: What is trained on without labels where only some images keep them; None where all do.
         classes: Number of classes.
         channels: 1 or 3.
         image_size: Side S, in pixels.
@@ -52,6 +53,7 @@ class TrialData:
     mean: Tensor
     std: Tensor
     train_digest: str
+    unlabelled: ImageSet | None = None
 
 
 class Part(NamedTuple):

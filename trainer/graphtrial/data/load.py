@@ -17,12 +17,12 @@ from graphtrial.data.cifar import read_cifar
 from graphtrial.data.digits import read_digits
 from graphtrial.data.folder import list_folder, read_folder
 from graphtrial.data.images import DataError, ImageSet, Part, TrialData
-from graphtrial.data.splitting import labelled_of, search_split
+from graphtrial.data.splitting import labelled_of, search_split, unlabelled_of
 
 _LEAST_STD = 1 / 255
 
 
-def load(data: Data, split: Split, *, cache: str = "") -> TrialData:
+def load(data: Data, split: Split, *, unlabelled: bool = False, cache: str = "") -> TrialData:
     """The images that a trial trains on and those that it is scored on.
 
     In a search the test images are not even read. In ``Full`` nothing is held out of the training images; where only
@@ -31,6 +31,7 @@ def load(data: Data, split: Split, *, cache: str = "") -> TrialData:
     Args:
         data: Which data set, and how it is split.
         split: Search or Full.
+        unlabelled: Whether the images without labels are wanted too.
         cache: A folder for decoded images, shared by trials; empty: none is kept.
 
     Raises:
@@ -44,6 +45,7 @@ def load(data: Data, split: Split, *, cache: str = "") -> TrialData:
     evaluation = _select(test, torch.arange(len(test.labels))) if test else _select(part, held_out)
     indices = labelled_of(rest, labels, data)
     train = _select(part, indices)
+    others = unlabelled_of(everything if test else rest, indices, data) if unlabelled else None
     mean, std = _statistics(train.images)
     _, channels, side, _ = train.images.shape
     return TrialData(
@@ -55,6 +57,7 @@ def load(data: Data, split: Split, *, cache: str = "") -> TrialData:
         mean=mean,
         std=std,
         train_digest=_digest(data.dataset, side, part, indices),
+        unlabelled=None if others is None else _select(part, others),
     )
 
 

@@ -42,6 +42,26 @@ def labelled_of(candidates: Tensor, labels: Tensor, data: Data) -> Tensor:
     return candidates[chosen]
 
 
+def unlabelled_of(candidates: Tensor, labelled: Tensor, data: Data) -> Tensor:
+    """Those of the indices ``candidates`` that are trained on without labels (spec 7.3, 10).
+
+    All where every image keeps its label: without it each says as much as any other.
+
+    Raises:
+        DataError: If none is left.
+    """
+    if data.labelled is None or data.unlabelled_includes_labelled:
+        return candidates
+    left = candidates[~torch.isin(candidates, labelled)]
+    if not len(left):
+        message = (
+            f"data.labelled.count: {data.labelled.count} labels leave none of {len(candidates)} images unlabelled; "
+            "ask for fewer, or set unlabelledIncludesLabelled"
+        )
+        raise DataError(message)
+    return left
+
+
 def stratified(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Draw ``count`` images whose classes have the proportions of all.
 

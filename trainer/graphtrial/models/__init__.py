@@ -8,5 +8,6 @@ reads them.
 """
 
 from graphtrial.models.build import UnknownModel, build
+from graphtrial.models.output import Observed, Output, observe
 
-__all__ = ["UnknownModel", "build"]
+__all__ = ["Observed", "Output", "UnknownModel", "build", "observe"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from graphtrial.models.output import Output
+
 _WIDTHS = (16, 32, 64)
 
 
@@ -17,21 +19,41 @@ class CifarResNet(nn.Module):
 
     def __init__(self, depth: int, *, classes: int, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, _WIDTHS[0], 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(_WIDTHS[0])
-        blocks: list[nn.Module] = []
-        inputs = _WIDTHS[0]
-        for outputs in _WIDTHS:
-            for _ in range((depth - 2) // 6):
-                blocks.append(_Block(inputs, outputs))
-                inputs = outputs
-        self.blocks = nn.Sequential(*blocks)
-        self.linear = nn.Linear(inputs, classes)
+        first, second, third = _WIDTHS
+        blocks = (depth - 2) // 6
+        self.lower = nn.Sequential(_Stem(channels, first), _group(first, first, blocks), _group(first, second, blocks))
+        self.last = _group(second, third, blocks)
+        self.linear = nn.Linear(third, classes)
+
+    def upper(self, features: Tensor) -> Output:
+        """Logits, and the map of the last group (2.11)."""
+        last = self.last(features)
+        return Output(self.linear(last.mean((2, 3))), map=attention_transfer_map(last))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, not probabilities."""
-        features = F.relu(self.norm(self.conv(images)), inplace=True)
-        return self.linear(self.blocks(features).mean((2, 3)))
+        return self.linear(self.last(self.lower(images)).mean((2, 3)))
+
+
+def attention_transfer_map(features: Tensor) -> Tensor:
+    """Q of (2.11) with p = 2, as a mean over channels: [samples, channels, S, S] to [samples, S, S]."""
+    return features.square().mean(1)
+
+
+def _group(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(_Block(inputs if first else outputs, outputs) for first in [True] + [False] * (blocks - 1)))
+
+
+class _Stem(nn.Module):
+    """A 3x3 convolution, normalised and activated."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, outputs, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(images)), inplace=True)
 
 
 class _Block(nn.Module):

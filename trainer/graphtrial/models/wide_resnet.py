@@ -10,9 +10,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from graphtrial.models.output import Output
+from graphtrial.models.resnet import attention_transfer_map
+
 _STEM = 16
-_GROUPS = ((16, 1), (32, 2), (64, 2))
-"""Channels per unit of width, and stride, of each group."""
+_CHANNELS = (16, 32, 64)
+"""Of each group, per unit of width."""
 
 
 class WideResNet(nn.Module):
@@ -20,21 +23,30 @@ class WideResNet(nn.Module):
 
     def __init__(self, depth: int, width: int, *, classes: int, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, _STEM, 3, padding=1, bias=False)
-        blocks: list[nn.Module] = []
-        inputs = _STEM
-        for base, stride in _GROUPS:
-            for block in range((depth - 4) // 6):
-                blocks.append(_Block(inputs, base * width, stride if block == 0 else 1))
-                inputs = base * width
-        self.blocks = nn.Sequential(*blocks)
-        self.norm = nn.BatchNorm2d(inputs)
-        self.linear = nn.Linear(inputs, classes)
+        blocks = (depth - 4) // 6
+        first, second, third = (base * width for base in _CHANNELS)
+        stem = nn.Conv2d(channels, _STEM, 3, padding=1, bias=False)
+        self.lower = nn.Sequential(stem, _group(_STEM, first, blocks, 1), _group(first, second, blocks, 2))
+        self.last = _group(second, third, blocks, 2)
+        self.norm = nn.BatchNorm2d(third)
+        self.linear = nn.Linear(third, classes)
+
+    def upper(self, features: Tensor) -> Output:
+        """Logits, and the map of the last group (2.11)."""
+        last = self._activated(features)
+        return Output(self.linear(last.mean((2, 3))), map=attention_transfer_map(last))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, not probabilities."""
-        features = F.relu(self.norm(self.blocks(self.conv(images))), inplace=True)
-        return self.linear(features.mean((2, 3)))
+        return self.linear(self._activated(self.lower(images)).mean((2, 3)))
+
+    def _activated(self, features: Tensor) -> Tensor:
+        return F.relu(self.norm(self.last(features)), inplace=True)
+
+
+def _group(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+    first = _Block(inputs, outputs, stride)
+    return nn.Sequential(first, *(_Block(outputs, outputs, 1) for _ in range(blocks - 1)))
 
 
 class _Block(nn.Module):

@@ -57,7 +57,7 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
     exposition.rungs.update(state.rungs)
     exposition.steps, exposition.evaluations = state.step, len(state.evaluations)
     patiently(lambda: _announce(spec, state, folder, exposition.port))
-    data = load(spec.data, spec.split, cache=spec.cache)
+    data = load(spec.data, spec.split, unlabelled=spec.graph.semi_supervised, cache=spec.cache)
     parts = patiently(lambda: _put_together(spec, data, machine, device, outbox, exposition))
     code = Training(parts, state, snapshot).run(stop_requested)
     if code is ExitCode.DONE and state.step == parts.timetable.total_steps:
@@ -159,10 +159,12 @@ def _put_together(
         spec, needed, classes=data.classes, channels=data.channels, train_digest=data.train_digest, device=device
     )
 
-    def batches(images: ImageSet, augmentation: Augmentation, size: int) -> Batches:
-        return Batches(images, augmentation=augmentation, mean=data.mean, std=data.std, device=device, batch_size=size)
+    def batches(images: ImageSet, size: int, *augmentations: Augmentation) -> Batches:
+        return Batches(
+            images, augmentations=augmentations, mean=data.mean, std=data.std, device=device, batch_size=size
+        )
 
-    train = batches(data.train, training.augmentation, training.batch_size)
+    train = batches(data.train, training.batch_size, training.augmentation)
     timetable = Timetable.of(spec, steps_per_epoch=len(train.epoch_order(spec.seed, 0)))
     step = GraphStep(
         spec.graph,
@@ -172,7 +174,7 @@ def _put_together(
         precision=training.precision,
         device=device,
     )
-    scored = batches(data.evaluation, Augmentation.NONE, _EVALUATION_BATCH)
+    scored = batches(data.evaluation, _EVALUATION_BATCH)
     evaluator = Evaluator(
         spec.graph,
         networks,

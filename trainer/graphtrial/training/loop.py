@@ -95,8 +95,9 @@ class Training:
 
     def _update(self, indices: Tensor) -> None:
         spec, step = self._parts.spec, self._state.step
-        images, labels = self._parts.batches.training_batch(indices, spec.seed, step)
-        losses = self._parts.step.losses(images, labels)
+        batches = self._parts.batches
+        images = batches.view(indices, spec.training.augmentation, spec.seed, step)
+        losses = self._parts.step.losses(images, batches.labels(indices))
         losses.total.backward()
         base, total = spec.training.learning_rate, self._parts.timetable.total_steps
         self._parts.sgd.update(learning_rate(spec.training.schedule, base, step, total))
