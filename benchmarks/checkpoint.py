@@ -20,16 +20,17 @@ import boto3
 import torch
 from e2e.cluster.object_store import BUCKET, KEYS, running_object_store
 
-from graphtrial.contract import LABEL, Edge, Graph, Length, Loss, LossType, Node, Precision, Training
+from graphtrial.contract import LABEL, Edge, Graph, Length, Loss, LossType, Node, Training
 from graphtrial.models import build
 from graphtrial.storage import open_store
 from graphtrial.training.checkpoint import Machine, Progress, Snapshot, TrialFolder, encode
 from graphtrial.training.memory import keep_freed_memory
 from graphtrial.training.outbox import Outbox
 from graphtrial.training.sgd import Sgd
-from graphtrial.training.step import GraphStep
+from graphtrial.training.step import GraphStep, Images
 
 NAMES, MODEL, BATCH, CLASSES = ("1", "2", "3"), "resnet32", 64, 100
+SETTINGS = Training(length=Length(steps=1000))
 EPOCH = 40_000 // BATCH
 """Updates."""
 WINDOW, ROUNDS = 4, 7
@@ -99,16 +100,15 @@ def training() -> tuple[Callable[[], None], Callable[[int], Snapshot]]:
         networks,
         needed=frozenset(NAMES),
         total_steps=1000,
-        precision=Precision.FP32,
+        training=SETTINGS,
         device=torch.device("cpu"),
     )
-    parameters = [parameter for network in networks.values() for parameter in network.parameters()]
-    optimiser = Sgd(parameters, Training(length=Length(steps=1000)))
-    images, labels = torch.rand(BATCH, 3, 32, 32), torch.randint(CLASSES, (BATCH,))
+    optimiser = Sgd([[network] for network in networks.values()], SETTINGS)
+    images = Images(torch.rand(BATCH, 3, 32, 32), torch.randint(CLASSES, (BATCH,)))
     machine = Machine(torch=torch.__version__, threads=1, processor="")
 
     def update() -> None:
-        step.losses(images, labels).total.backward()
+        step.losses(images).total.backward()
         optimiser.update(0.1)
 
     def snapshot(number: int) -> Snapshot:

@@ -89,7 +89,7 @@ def our_step(precision: str) -> Callable[[], None]:
     from graphtrial.models import build
     from graphtrial.training.memory import keep_freed_memory
     from graphtrial.training.sgd import Sgd
-    from graphtrial.training.step import GraphStep
+    from graphtrial.training.step import GraphStep, Images
 
     keep_freed_memory()
     names = [str(index + 1) for index in range(NODES)]
@@ -102,20 +102,20 @@ def our_step(precision: str) -> Callable[[], None]:
         ),
     )
     networks = {name: build("resnet32", classes=CLASSES, channels=3) for name in names}
+    training = Training(length=Length(steps=1000), precision=Precision(precision))
     graph_step = GraphStep(
         graph,
         networks,
         needed=frozenset(names),
         total_steps=1000,
-        precision=Precision(precision),
+        training=training,
         device=torch.device("cpu"),
     )
-    parameters = [parameter for network in networks.values() for parameter in network.parameters()]
-    optimiser = Sgd(parameters, Training(length=Length(steps=1000)))
-    images, labels = torch.rand(BATCH, 3, 32, 32), torch.randint(CLASSES, (BATCH,))
+    optimiser = Sgd([[network] for network in networks.values()], training)
+    images = Images(torch.rand(BATCH, 3, 32, 32), torch.randint(CLASSES, (BATCH,)))
 
     def step() -> None:
-        graph_step.losses(images, labels).total.backward()
+        graph_step.losses(images).total.backward()
         optimiser.update(0.1)
 
     return step

@@ -17,7 +17,7 @@ SOURCE = torch.tensor([[[0.9, 0.05, 0.05], [0.5, 0.3, 0.2], [0.25, 0.25, 0.5]]])
 def weights(*gates: Gate, update: int = 1, sources: list[int | None] | None = None) -> torch.Tensor:
     """What the gates give, by default all from the one source."""
     compiled = Gates(gates, sources or [0] * len(gates), total_steps=TOTAL_STEPS, device=torch.device("cpu"))
-    return compiled.weights(torch.tensor(update), SOURCE, LABELS)
+    return compiled.weights(torch.tensor(update), 3, SOURCE, LABELS)
 
 
 def sine(frequency: float, phase: float) -> Gate:
@@ -59,7 +59,7 @@ def test_threshold_is_compared_strictly():
     half = torch.tensor([[[0.5, 0.5]]], dtype=torch.float64).log()
     gate = Gate(type=GateType.THRESHOLD, threshold=float(half.max().exp()))
     compiled = Gates([gate], [0], total_steps=TOTAL_STEPS, device=torch.device("cpu"))
-    assert compiled.weights(torch.tensor(1), half, torch.tensor([0])).tolist() == [[0.0]]
+    assert compiled.weights(torch.tensor(1), 1, half, torch.tensor([0])).tolist() == [[0.0]]
 
 
 def test_on_a_label_edge_correct_and_threshold_are_through():
@@ -79,7 +79,7 @@ def test_gates_of_many_edges_keep_their_edges():
         Gate(type=GateType.THRESHOLD, threshold=0.7),
     ]
     compiled = Gates(gates, [1, 0, 0, 0, 1], total_steps=TOTAL_STEPS, device=torch.device("cpu"))
-    found = compiled.weights(torch.tensor(4), torch.cat([SOURCE, other]), LABELS)
+    found = compiled.weights(torch.tensor(4), 3, torch.cat([SOURCE, other]), LABELS)
     assert found.tolist() == [[0, 1, 0], [1, 0, 0], [0.5, 0.5, 0.5], [1, 0, 1], [1, 1, 1]]
 
 
@@ -87,7 +87,7 @@ def test_a_long_training_is_counted_exactly():
     """Beyond 2^24 updates, where float32 counts no further, the last but one is still told from the last."""
     total = 2**24 + 1
     compiled = Gates([Gate(type=GateType.NEGATIVE_LINEAR)], [0], total_steps=total, device=torch.device("cpu"))
-    assert compiled.weights(torch.tensor(total - 1), SOURCE, LABELS)[0, 0].item() == pytest.approx(1 / total)
+    assert compiled.weights(torch.tensor(total - 1), 3, SOURCE, LABELS)[0, 0].item() == pytest.approx(1 / total)
 
 
 def test_a_cut_edge_is_refused():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from graphtrial.training.losses import cross_entropy, kl_divergence, log_probabilities
+from graphtrial.training.losses import cosine, cross_entropy, kl_divergence, log_probabilities, pseudo_label
 
 
 def test_cross_entropy_is_the_surprise_at_the_true_class():
@@ -37,12 +37,31 @@ def test_temperature_softens_the_logits_and_its_square_multiplies_the_loss():
     torch.testing.assert_close(found, torch.tensor([[by_hand(1.0)], [by_hand(4.0)]]))
 
 
-def test_no_gradient_reaches_the_source():
-    """The source is a constant, the destination is not (Algorithm 1)."""
-    source, destination = (torch.randn(1, 2, 3).log_softmax(-1).requires_grad_() for _ in range(2))
-    kl_divergence(source, destination, torch.ones(1)).sum().backward()
-    assert source.grad is None
-    assert destination.grad.abs().min() > 0
+def test_cosine_is_of_the_probability_vectors():
+    """(4.7): 1 for equal ones, their normalised inner product else."""
+    source, destination = (torch.tensor([[p]]).log() for p in ([0.6, 0.4], [0.1, 0.9]))
+    expected = (0.06 + 0.36) / math.sqrt(0.52 * 0.82)
+    assert cosine(source, destination).item() == pytest.approx(expected)
+    assert cosine(source, source).item() == pytest.approx(1.0)
+
+
+def test_a_pseudo_label_is_the_top_class_of_a_source_that_is_sure_enough():
+    """(5.4) for a threshold below every probability; (5.5) compares strictly and leaves the others at zero."""
+    source = torch.tensor([[[0.75, 0.25], [0.5, 0.5]]], dtype=torch.float64).log()
+    destination = torch.tensor([[[0.2, 0.8], [0.3, 0.7]]], dtype=torch.float64).log()
+    every = pseudo_label(source, destination, torch.tensor([-1.0]))
+    assert every[0].tolist() == pytest.approx([-math.log(0.2), -math.log(0.3)])
+    at = float(source[0, 0, 0].exp())
+    assert pseudo_label(source, destination, torch.tensor([at]).double()).tolist() == [[0.0, 0.0]]
+    sure = pseudo_label(source, destination, torch.tensor([0.6]))
+    assert sure[0].tolist() == pytest.approx([-math.log(0.2), 0.0])
+
+
+def test_label_smoothing_spreads_its_share_over_all_classes():
+    """A tenth of the target lies on both of two classes, the true one included."""
+    log_p = torch.tensor([[[0.8, 0.2]]]).log()
+    expected = -0.95 * math.log(0.8) - 0.05 * math.log(0.2)
+    assert cross_entropy(log_p, torch.tensor([0]), 0.1).item() == pytest.approx(expected)
 
 
 def test_bfloat16_logits_are_softened_in_float32():

@@ -47,3 +47,19 @@ def test_constant_stays():
     """Milestones of the default schedule play no part."""
     schedule = Schedule(type=ScheduleType.CONSTANT)
     assert {learning_rate(schedule, 0.3, step, 10) for step in range(10)} == {0.3}
+
+
+def test_fixmatch_falls_to_the_cosine_of_seven_sixteenths_of_pi():
+    """Base cos(7 pi k / 16 K): at the start the base, at the end about a fifth of it."""
+    schedule = Schedule(type=ScheduleType.FIXMATCH_COSINE)
+    rates = [learning_rate(schedule, 0.03, step, 1000) for step in (0, 500, 999)]
+    expected = [0.03, 0.03 * math.cos(7 * math.pi / 32), 0.03 * math.cos(7 * math.pi * 0.999 / 16)]
+    assert rates == pytest.approx(expected)
+
+
+def test_a_warm_up_rises_linearly_to_what_the_shape_says():
+    """Over the first tenth of 100 steps by a tenth each; then the schedule is as it would have been."""
+    schedule = Schedule(type=ScheduleType.COSINE, warm_up=0.1)
+    plain = Schedule(type=ScheduleType.COSINE)
+    ratios = [learning_rate(schedule, 0.4, step, 100) / learning_rate(plain, 0.4, step, 100) for step in range(12)]
+    assert ratios == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.0, 1.0])

@@ -6,25 +6,32 @@ from collections.abc import Mapping
 
 import pytest
 import torch
+from tests.builders import a_graph
 from torch import Tensor, nn
 
 from graphtrial.contract import (
     LABEL,
     Edge,
+    Forward,
     Gate,
     GateType,
     Graph,
+    Length,
     Loss,
     LossType,
     Node,
     NodeKind,
     Precision,
     Pretrained,
+    Training,
+    Unlabelled,
     Weights,
 )
-from graphtrial.training.step import GraphStep, unsupported
+from graphtrial.models import build
+from graphtrial.training.step import GraphStep, Images
 
 CLASSES = 3
+TRAINING = Training(length=Length(epochs=1))
 CUT = Gate(type=GateType.CUTOFF)
 THROUGH = Gate(type=GateType.THROUGH)
 LINEAR = Gate(type=GateType.LINEAR)
@@ -36,10 +43,12 @@ class Counted(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[bool] = []
+        self.seen: list[int] = []
         self.layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2 * 4 * 4, CLASSES))
 
     def forward(self, images: Tensor) -> Tensor:
         self.calls.append(self.training)
+        self.seen.append(len(images))
         return self.layers(images)
 
 
@@ -73,7 +82,7 @@ def compile_step(
     graph: Graph,
     networks: Mapping[str, nn.Module],
     needed: str = "",
-    precision: Precision = Precision.FP32,
+    training: Training = TRAINING,
 ) -> GraphStep:
     """A step of a training of ten; all nodes are needed unless names are given."""
     return GraphStep(
@@ -81,15 +90,15 @@ def compile_step(
         networks,
         needed=frozenset(needed or networks),
         total_steps=10,
-        precision=precision,
+        training=training,
         device=torch.device("cpu"),
     )
 
 
-def batch() -> tuple[Tensor, Tensor]:
+def batch() -> Images:
     """Four images of 6 x 6 and their labels, the same at every call."""
     generator = torch.Generator().manual_seed(1)
-    return torch.rand(4, 1, 6, 6, generator=generator), torch.tensor([0, 1, 2, 0])
+    return Images(torch.rand(4, 1, 6, 6, generator=generator), torch.tensor([0, 1, 2, 0]))
 
 
 def gradient(network: nn.Module) -> Tensor:
@@ -101,7 +110,7 @@ def gradient_of_first_node(*edges: Edge) -> Tensor:
     """Gradient of node a, in a graph of a, b and a frozen c, when its own edges are label and b -> a."""
     graph = Graph(nodes=(trained("a"), trained("b"), frozen("c")), edges=(label("a"), transfer("b", "a"), *edges))
     networks = networks_for(graph)
-    compile_step(graph, networks).losses(*batch()).total.backward()
+    compile_step(graph, networks).losses(batch()).total.backward()
     return gradient(networks["a"])
 
 
@@ -127,7 +136,7 @@ def test_each_network_runs_once_however_many_edges_read_it():
         edges=(label("a"), label("b"), *(transfer(*pair) for pair in ("ab", "ba", "ca", "cb"))),
     )
     networks = networks_for(graph)
-    compile_step(graph, networks).losses(*batch())
+    compile_step(graph, networks).losses(batch())
     assert {name: network.calls for name, network in networks.items()} == {"a": [True], "b": [True], "c": [False]}
 
 
@@ -152,7 +161,7 @@ def test_what_no_needed_node_hears_never_runs():
     )
     networks = networks_for(graph)
     step = compile_step(graph, networks, needed="ade")
-    step.losses(*batch()).total.backward()
+    step.losses(batch()).total.backward()
     assert step.names == ("a",)
     assert [len(networks[name].calls) for name in "abcd"] == [1, 0, 0, 0]
 
@@ -164,7 +173,7 @@ def test_a_frozen_node_is_left_exactly_as_it_was():
     step = compile_step(graph, networks)
     before = {key: value.clone() for key, value in networks["c"].state_dict().items()}
     networks["c"].train()
-    step.losses(*batch()).total.backward()
+    step.losses(batch()).total.backward()
     assert networks["c"].calls == [False]
     assert all(torch.equal(value, before[key]) for key, value in networks["c"].state_dict().items())
     assert [parameter.grad for parameter in networks["c"].parameters()] == [None] * 6
@@ -176,7 +185,7 @@ def test_a_trained_node_is_back_in_training_mode_after_an_evaluation():
     networks = networks_for(graph)
     step = compile_step(graph, networks)
     networks["a"].eval()
-    step.losses(*batch())
+    step.losses(batch())
     assert networks["a"].calls == [True]
 
 
@@ -185,7 +194,7 @@ def test_a_random_node_that_learns_nothing_is_heard_but_not_moved():
     graph = Graph(nodes=(trained("a"), trained("b")), edges=(label("a"), transfer("b", "a"), label("b", CUT)))
     networks = networks_for(graph)
     step = compile_step(graph, networks)
-    step.losses(*batch()).total.backward()
+    step.losses(batch()).total.backward()
     assert step.names == ("a",)
     assert networks["b"].calls == [True]
     assert [parameter.grad for parameter in networks["b"].parameters()] == [None] * 6
@@ -195,12 +204,12 @@ def test_updates_are_counted_from_one_and_a_resumed_count_goes_on():
     """The first update of ten weighs a Linear edge by 1/10; after a resume at 6 the next weighs 7/10."""
     plain = Graph(nodes=(trained("a"),), edges=(label("a"),))
     gated = Graph(nodes=(trained("a"),), edges=(label("a", LINEAR),))
-    full = compile_step(plain, networks_for(plain)).losses(*batch()).total.item()
+    full = compile_step(plain, networks_for(plain)).losses(batch()).total.item()
     step = compile_step(gated, networks_for(gated))
-    assert step.losses(*batch()).total.item() == pytest.approx(0.1 * full)
+    assert step.losses(batch()).total.item() == pytest.approx(0.1 * full)
     assert step.step_count.item() == 1
     step.step_count.fill_(6)
-    assert step.losses(*batch()).total.item() == pytest.approx(0.7 * full)
+    assert step.losses(batch()).total.item() == pytest.approx(0.7 * full)
 
 
 def test_a_masked_sample_stays_in_the_divisor():
@@ -219,7 +228,7 @@ def test_a_masked_sample_stays_in_the_divisor():
     )
     # The source is right on the first sample alone; one divergence of 4 samples is left.
     networks = {"a": Fixed([[0.0, 0.0]] * 4), "b": Fixed([[1.0, 0.0]] + [[0.0, 1.0]] * 3)}
-    losses = compile_step(graph, networks).losses(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64))
+    losses = compile_step(graph, networks).losses(Images(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64)))
     p = torch.tensor([1.0, 0.0]).softmax(0)
     assert losses.nodes[0].item() == pytest.approx((p * (2 * p).log()).sum().item() / 4)
 
@@ -230,7 +239,8 @@ def test_bfloat16_runs_the_networks_and_spares_the_losses():
     found = {}
     for precision in Precision:
         networks = networks_for(graph)
-        losses = compile_step(graph, networks, precision=precision).losses(*batch())
+        training = TRAINING.model_copy(update={"precision": precision})
+        losses = compile_step(graph, networks, training=training).losses(batch())
         losses.total.backward()
         assert losses.total.dtype == gradient(networks["a"]).dtype == torch.float32
         found[precision] = losses.nodes
@@ -238,36 +248,58 @@ def test_bfloat16_runs_the_networks_and_spares_the_losses():
     assert not torch.equal(found[Precision.BF16], found[Precision.FP32])
 
 
-def test_what_cannot_be_trained_yet_is_named_with_its_place():
-    """One line each, and the step refuses the graph with the same lines."""
-    graph = Graph(
-        nodes=(
-            trained("a"),
-            Node(name="b", kind=NodeKind.EMA, follows="a"),
-            Node(name="c", kind=NodeKind.ENSEMBLE, members=("a", "b")),
-        ),
-        edges=(
-            label("a"),
-            transfer("a", "a", loss=LossType.CONSISTENCY),
-            transfer("c", "a"),
-            transfer("b", "a", loss=LossType.TOGETHER),
-        ),
-    )
-    expected = [
-        "graph.nodes[1].kind: EMA is not there yet",
-        "graph.edges[1].loss.type: Consistency is not there yet; use KL",
-        "graph.edges[2].source: an Ensemble node as a source is not there yet",
-        "graph.edges[3].loss.type: Together is not there yet; use KL",
-    ]
-    assert unsupported(graph) == expected
-    with pytest.raises(ValueError, match="EMA is not there yet; "):
-        compile_step(graph, {})
-
-
-def test_cut_edges_and_an_ensemble_that_teaches_nobody_are_supported():
-    """A loss that is not there yet does no harm on an edge that is absent."""
+def test_cut_edges_and_an_ensemble_that_teaches_nobody_are_absent():
+    """Whatever their losses, they are not compiled."""
     graph = Graph(
         nodes=(trained("a"), trained("b"), Node(name="c", kind=NodeKind.ENSEMBLE, members=("a", "b"))),
         edges=(label("a"), transfer("b", "a", CUT, LossType.TOGETHER), transfer("c", "a", CUT)),
     )
-    assert unsupported(graph) == []
+    networks = networks_for(graph)
+    step = compile_step(graph, networks)
+    assert [(edge.source, edge.destination) for edge in step.edges] == [(LABEL, "a")]
+    step.losses(batch())
+    assert [len(networks[name].calls) for name in "ab"] == [1, 0]
+
+
+def semi_supervised() -> Images:
+    """Four labelled images and six unlabelled ones, each seen twice."""
+    generator = torch.Generator().manual_seed(2)
+    return Images(*batch()[:2], *(torch.rand(6, 1, 6, 6, generator=generator) for _ in range(2)))
+
+
+def test_unlabelled_images_are_seen_by_destinations_and_their_sources_only():
+    """A trained node runs once over all that is asked of it, an EMA node over what it sources, in evaluation mode."""
+    graph = (
+        a_graph().trained("a").trained("b").ema("c", "a").label("a").label("b").transfer("c", "a", loss="Consistency")
+    )
+    networks = networks_for(graph.obj())
+    compile_step(graph.obj(), networks).losses(semi_supervised())
+    assert {name: network.seen for name, network in networks.items()} == {"a": [10], "b": [4], "c": [6]}
+    assert networks["c"].calls == [False]
+
+
+def test_views_that_run_separately_have_batch_statistics_of_their_own():
+    """A pass for each part; the outcome is another one than of one pass over all."""
+    graph = a_graph().trained("a").label("a").itself("a", "Consistency").obj()
+    losses = {}
+    for forward in Forward:
+        networks = networks_for(graph)
+        training = Training(length=Length(epochs=1), unlabelled=Unlabelled(forward=forward))
+        losses[forward] = compile_step(graph, networks, training=training).losses(semi_supervised()).total.item()
+        expected = {Forward.CONCATENATED: [16], Forward.SEPARATE: [4, 6, 6]}
+        assert networks["a"].seen == expected[forward]
+    assert losses[Forward.CONCATENATED] != pytest.approx(losses[Forward.SEPARATE], rel=1e-3)
+
+
+def test_networks_of_one_trunk_run_it_once_over_the_same_images():
+    """Two branches and a trunk: one pass through the trunk, one through each branch."""
+    graph = Graph(
+        nodes=tuple(Node(name=name, model="resnet8", trunk="shared") for name in "ab"),
+        edges=(label("a"), label("b"), transfer("a", "b")),
+    )
+    networks = {name: build("resnet8", classes=CLASSES, channels=1, image_size=8) for name in "ab"}
+    networks["b"].lower = networks["a"].lower
+    runs: list[int] = []
+    networks["a"].lower.register_forward_hook(lambda *_: runs.append(1))
+    compile_step(graph, networks).losses(Images(torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])))
+    assert runs == [1]

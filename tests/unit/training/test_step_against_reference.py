@@ -1,135 +1,67 @@
-"""The compiled step gives the numbers of the plain formulas, for random graphs and every gate."""
+"""The compiled step gives the numbers of the plain formulas: random graphs, every loss, gate, kind of node and view."""
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.training import reference
+from tests.builders import a_graph
+from tests.reference.step import Step, Views, averaged
+from tests.unit.training.random_graphs import CLASSES, TOTAL_STEPS, graphs, networks_of, trainings, views_of
 from torch import Tensor, nn
 
-from graphtrial.contract import (
-    LABEL,
-    Edge,
-    Gate,
-    GateType,
-    Graph,
-    Loss,
-    LossType,
-    Node,
-    NodeKind,
-    Precision,
-    Pretrained,
-    Weights,
-)
-from graphtrial.models import build
-from graphtrial.training.step import GraphLosses, GraphStep
-
-CLASSES, SAMPLES, TOTAL_STEPS = 4, 5, 40
+from graphtrial.contract import Graph, Length, Loss, LossType, NodeKind, Training
+from graphtrial.models import Output, build
+from graphtrial.training.averages import MovingAverages
+from graphtrial.training.graph_losses import GraphLosses, Order
+from graphtrial.training.step import GraphStep, Images
+from graphtrial.training.terms import Said
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+Gradients = dict[str, dict[str, Tensor]]
 
 
-gates = st.one_of(
-    st.sampled_from(
-        [GateType.THROUGH, GateType.CUTOFF, GateType.LINEAR, GateType.NEGATIVE_LINEAR, GateType.CORRECT]
-    ).map(lambda kind: Gate(type=kind)),
-    st.builds(Gate, type=st.just(GateType.SINE), frequency=st.floats(0, 3), phase=st.floats(0, 2 * math.pi - 0.01)),
-    st.builds(Gate, type=st.just(GateType.THRESHOLD), threshold=st.sampled_from([0.0, 0.3, 0.5, 0.8])),
-)
-
-
-@st.composite
-def graphs(draw: st.DrawFn) -> Graph:
-    """2 to 4 nodes, the first trained and taught by labels; any edge between them, any gate and temperature."""
-    names = "abcd"[: draw(st.integers(2, 4))]
-    frozen = [name for name in names[1:] if draw(st.booleans())]
-    edges = [Edge(source=LABEL, destination="a", loss=Loss(type=LossType.CROSS_ENTROPY))]
-    for destination in (name for name in names if name not in frozen):
-        if destination != "a":
-            label_loss = Loss(type=LossType.CROSS_ENTROPY, weight=draw(st.sampled_from([1.0, 0.4])))
-            edges.append(Edge(source=LABEL, destination=destination, loss=label_loss, gate=draw(gates)))
-        for source in (name for name in names if name != destination):
-            loss = Loss(
-                type=LossType.KL,
-                temperature=draw(st.sampled_from([1.0, 2.0, 0.5, 4.0])),
-                weight=draw(st.sampled_from([1.0, 0.3])),
-            )
-            edges.append(Edge(source=source, destination=destination, loss=loss, gate=draw(gates)))
-    return Graph(nodes=tuple(node(name, frozen=name in frozen) for name in names), edges=tuple(edges))
-
-
-def node(name: str, *, frozen: bool = False) -> Node:
-    """A trained or a frozen node."""
-    if frozen:
-        return Node(name=name, kind=NodeKind.FROZEN, model="resnet8", weights=Weights(pretrained=Pretrained()))
-    return Node(name=name, model="resnet8")
-
-
-def smooth_network() -> nn.Module:
-    """Without a kink, so that rounding cannot switch a unit on or off; its logits are far enough apart for gates."""
-    return nn.Sequential(
-        nn.Conv2d(2, 4, 3, padding=1, bias=False),
-        nn.BatchNorm2d(4),
-        nn.Tanh(),
-        nn.Conv2d(4, 4, 3, stride=2, padding=1),
-        nn.Softplus(),
-        nn.Flatten(),
-        nn.Linear(4 * 3 * 3, CLASSES),
-        Scale(2.0),
-    )
-
-
-class Scale(nn.Module):
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.factor * x
-
-
-def networks_of(graph: Graph, seed: int) -> dict[str, nn.Module]:
-    """Independent float64 networks whose BatchNorm statistics have seen something."""
-    torch.manual_seed(seed)
-    networks = {node.name: smooth_network().double() for node in graph.nodes}
-    for network in networks.values():
-        network(1 + torch.rand(8, 2, 6, 6, dtype=torch.float64))
-    return networks
-
-
-def batch(seed: int, channels: int = 2, side: int = 6) -> tuple[Tensor, Tensor]:
-    """Random images in float64, and labels."""
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.rand(SAMPLES, channels, side, side, generator=generator, dtype=torch.float64)
-    return images, torch.randint(CLASSES, (SAMPLES,), generator=generator)
-
-
-def run_step(
-    graph: Graph, networks: Mapping[str, nn.Module], images: Tensor, labels: Tensor, update: int
-) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
-    """Losses by node, and the gradients of the parameters of nodes that got one."""
+def compiled(graph: Graph, networks: Mapping[str, nn.Module], training: Training, update: int) -> GraphStep:
+    """The step before the given update."""
     step = GraphStep(
         graph,
         networks,
-        needed=frozenset(networks),
+        needed=frozenset(node.name for node in graph.nodes),
         total_steps=TOTAL_STEPS,
-        precision=Precision.FP32,
+        training=training,
         device=torch.device("cpu"),
     )
     step.step_count.fill_(update - 1)
-    losses = step.losses(images, labels)
+    return step
+
+
+def images_of(views: Views, labels: Tensor, graph: Graph) -> Images:
+    """For the step: unlabelled views only where the graph is semi-supervised."""
+    unlabelled = (views.destination, views.source) if graph.semi_supervised else ()
+    return Images(views.labelled, labels, *unlabelled)
+
+
+def run_step(
+    graph: Graph, networks: Mapping[str, nn.Module], training: Training, views: Views, labels: Tensor, update: int
+) -> tuple[dict[str, Tensor], Gradients]:
+    """Losses by node, and the gradients of the parameters of nodes that got one."""
+    step = compiled(graph, networks, training, update)
+    losses = step.losses(images_of(views, labels, graph))
     losses.total.backward()
     torch.testing.assert_close(losses.nodes.sum(), losses.total.detach())
+    torch.testing.assert_close(losses.edges.sum(), losses.total)
     found = {
         name: {key: parameter.grad for key, parameter in network.named_parameters() if parameter.grad is not None}
         for name, network in networks.items()
     }
-    return dict(zip(step.names, losses.nodes, strict=True)), {name: grads for name, grads in found.items() if grads}
+    for name in found.keys() - set(step.names):
+        # Of a network that does not learn only the trunk that it shares with one that does may be moved.
+        assert {key.partition(".")[0] for key in found[name]} <= ({"lower"} if graph.node(name).trunk else set())
+    moved = {name: found[name] for name in step.names if found[name]}
+    return dict(zip(step.names, losses.nodes, strict=True)), moved
 
 
 def assert_agree(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float) -> None:
@@ -141,95 +73,152 @@ def assert_agree(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], t
         assert difference <= tolerance * scale, f"{name}: {difference} of {scale}"
 
 
-def live(graph: Graph, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The entries of nodes that learn."""
-    fed = {edge.destination for edge in graph.live_edges()}
-    return {name: value for name, value in values.items() if name in fed}
+def assert_same_gradients(actual: Gradients, expected: Gradients, tolerance: float) -> None:
+    """Of every node; a parameter that the formulas do not move has no gradient, or one that is zero."""
+    moved = {name: values for name, values in expected.items() if values}
+    assert actual.keys() == moved.keys()
+    for name, values in moved.items():
+        assert_agree({key: actual[name][key] for key in values}, values, tolerance)
+        assert all(not grad.any() for key, grad in actual[name].items() if key not in values)
 
 
 @few
-@given(graphs(), st.integers(1, TOTAL_STEPS), st.integers(0, 1000))
-def test_float64_step_equals_the_formulas_in_every_loss_and_gradient(graph, update, seed):
+@given(graphs(), trainings(), st.integers(1, TOTAL_STEPS), st.integers(0, 1000))
+def test_float64_step_equals_the_formulas_in_every_loss_and_gradient(graph, training, update, seed):
     """In float64 the step and the per-sample loops differ by rounding only."""
-    networks, (images, labels) = networks_of(graph, seed), batch(seed)
-    plain = copy.deepcopy(networks)
-    losses, gradients = run_step(graph, networks, images, labels, update)
-    expected = reference.node_losses(
-        graph, reference.forward(graph, plain, images), labels.tolist(), update, TOTAL_STEPS
-    )
-    assert_agree(losses, live(graph, {name: loss.detach() for name, loss in expected.items()}), 1e-9)
-    expected_gradients = reference.gradients(live(graph, expected), plain)
-    assert gradients.keys() == expected_gradients.keys()
-    for name, values in expected_gradients.items():
-        assert_agree(gradients[name], values, 1e-9)
+    networks, (views, labels) = networks_of(graph, seed), views_of(graph, seed)
+    plain = Step(graph, copy.deepcopy(networks), training, TOTAL_STEPS)
+    losses, gradients = run_step(graph, networks, training, views, labels, update)
+    expected = plain.node_losses(views, labels.tolist(), update)
+    assert_agree(losses, {name: loss.detach() for name, loss in expected.items()}, 1e-9)
+    assert_same_gradients(gradients, plain.gradients(expected), 1e-9)
 
 
 @few
-@given(graphs(), st.integers(1, TOTAL_STEPS), st.integers(0, 1000))
-def test_float32_losses_and_logit_gradients_are_those_of_the_formulas(graph, update, seed):
-    """From equal logits on, float32 keeps five digits of losses and of their gradients."""
-    generator = torch.Generator().manual_seed(seed)
-    names = [node.name for node in graph.nodes]
-    logits = 3 * torch.randn(len(names), SAMPLES, CLASSES, generator=generator)
-    labels = torch.randint(CLASSES, (SAMPLES,), generator=generator)
-
-    single = logits.clone().requires_grad_()
-    compiled = GraphLosses(graph.live_edges(), names, total_steps=TOTAL_STEPS, device=torch.device("cpu"))
-    losses = compiled(single, labels, torch.tensor(update))
-    losses.total.backward()
-
-    double = {name: row.double().requires_grad_() for name, row in zip(names, logits, strict=True)}
-    expected = live(graph, reference.node_losses(graph, double, labels.tolist(), update, TOTAL_STEPS))
-    order = [name for name in names if name in expected]
-    assert losses.total.dtype == torch.float32
-    actual = dict(zip(order, losses.nodes, strict=True))
-    assert_agree(actual, {name: loss.detach() for name, loss in expected.items()}, 1e-5)
-    for index, name in enumerate(names):
-        (wanted,) = (
-            torch.autograd.grad(expected[name], [double[name]])
-            if name in expected
-            else [torch.zeros(SAMPLES, CLASSES, dtype=torch.float64)]
-        )
-        assert_agree({name: single.grad[index]}, {name: wanted}, 1e-5)
+@given(graphs(), st.integers(0, 1000))
+def test_averages_follow_and_buffers_are_copied(graph, seed):
+    """After an update every EMA node is alpha times what it was and the rest what it follows (5.2)."""
+    networks = networks_of(graph, seed)
+    followers = [node for node in graph.nodes if node.kind is NodeKind.EMA]
+    expected = {node.name: averaged(networks[node.name], networks[node.follows], node.decay) for node in followers}
+    MovingAverages(graph, networks).update()
+    for node in followers:
+        assert_agree(networks[node.name].state_dict(), expected[node.name], 1e-12)
 
 
 @few
-@given(graphs(), st.integers(1, TOTAL_STEPS), st.integers(0, 1000))
-def test_float32_parameter_gradients_are_those_of_the_formulas(graph, update, seed):
+@given(graphs(), trainings(), st.integers(1, TOTAL_STEPS), st.integers(0, 1000))
+def test_float32_parameter_gradients_are_those_of_the_formulas(graph, training, update, seed):
     """Through a smooth network float32 keeps four digits of every parameter's gradient."""
-    networks, (images, labels) = networks_of(graph, seed), batch(seed)
-    plain = copy.deepcopy(networks)
+    networks, (views, labels) = networks_of(graph, seed), views_of(graph, seed)
+    plain = Step(graph, copy.deepcopy(networks), training, TOTAL_STEPS)
     single = {name: network.float() for name, network in networks.items()}
-    _, gradients = run_step(graph, single, images.float(), labels, update)
-    expected = reference.node_losses(
-        graph, reference.forward(graph, plain, images), labels.tolist(), update, TOTAL_STEPS
-    )
-    expected_gradients = reference.gradients(live(graph, expected), plain)
-    assert gradients.keys() == expected_gradients.keys()
-    for name, values in expected_gradients.items():
-        assert_agree(gradients[name], values, 1e-4)
+    views_32 = Views(*(view.float() for view in views))
+    _, gradients = run_step(graph, single, training, views_32, labels, update)
+    expected = plain.gradients(plain.node_losses(views, labels.tolist(), update))
+    assert_same_gradients(gradients, expected, 1e-4)
+
+
+class Fixed(nn.Module):
+    """Says the same of every image: leaves of which gradients can be had."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self.output = output
+        self.lower = nn.Identity()
+
+    def upper(self, features: Tensor) -> Output:
+        """The rows of the samples asked for, which are their only pixel."""
+        rows = features.flatten().long()
+        return Output(*(None if value is None else value[rows] for value in self.output))
+
+
+def fixed_networks(graph: Graph, seed: int, samples: int, dtype: torch.dtype) -> dict[str, Fixed]:
+    """Random logits and maps for each node, the same numbers in each type."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def leaf(*shape: int, positive: bool = False) -> Tensor:
+        values = 3 * torch.randn(shape, generator=generator)
+        return (values.exp() if positive else values).to(dtype).requires_grad_()
+
+    networks: dict[str, Fixed] = {}
+    for node in graph.nodes:
+        output = Output(leaf(samples, CLASSES), leaf(samples, CLASSES), leaf(samples, 5, 5, positive=True))
+        if node.kind is not NodeKind.ENSEMBLE:
+            networks[node.name] = Fixed(output)
+    return networks
+
+
+@few
+@given(graphs(trunks=False), trainings(), st.integers(1, TOTAL_STEPS), st.integers(0, 1000))
+def test_float32_losses_and_gradients_of_logits_and_maps_are_those_of_the_formulas(graph, training, update, seed):
+    """From equal logits and maps on, float32 keeps five digits of losses and of their gradients."""
+    samples = 4
+    numbers = torch.arange(3 * samples, dtype=torch.float32).reshape(3, samples, 1, 1, 1)
+    views = Views(*numbers) if graph.semi_supervised else Views(numbers[0], numbers[0], numbers[0])
+    labels = torch.randint(CLASSES, (samples,), generator=torch.Generator().manual_seed(seed))
+    single, double = (fixed_networks(graph, seed, 3 * samples, dtype) for dtype in (torch.float32, torch.float64))
+    step = compiled(graph, single, training, update)
+    losses = step.losses(images_of(views, labels, graph))
+    assert losses.total.dtype == torch.float32
+    losses.total.backward()
+    expected = Step(graph, double, training, TOTAL_STEPS).node_losses(views, labels.tolist(), update)
+    actual = dict(zip(step.names, losses.nodes, strict=True))
+    assert_agree(actual, {name: loss.detach() for name, loss in expected.items()}, 1e-5)
+    sum(expected.values()).backward()
+    for name, network in double.items():
+        for wanted, got in zip(network.output, single[name].output, strict=True):
+            zeros = torch.zeros_like(wanted)
+            wanted_grad = zeros if wanted.grad is None else wanted.grad
+            got_grad = zeros.float() if got.grad is None else got.grad
+            assert_agree({name: got_grad}, {name: wanted_grad}, 1e-5)
 
 
 def test_a_real_network_agrees_with_the_formulas_in_float64():
-    """A ResNet8 teaching and taught, with a frozen third, agrees as the small networks do."""
-    transfer = Loss(type=LossType.KL, temperature=2.0)
-    label = Loss(type=LossType.CROSS_ENTROPY)
-    graph = Graph(
-        nodes=(node("a"), node("b"), node("c", frozen=True)),
-        edges=(
-            Edge(source=LABEL, destination="a", loss=label),
-            Edge(source=LABEL, destination="b", loss=label, gate=Gate(type=GateType.LINEAR)),
-            Edge(source="b", destination="a", loss=transfer, gate=Gate(type=GateType.CORRECT)),
-            Edge(source="a", destination="b", loss=transfer, gate=Gate(type=GateType.NEGATIVE_LINEAR)),
-            Edge(source="c", destination="a", loss=transfer),
-        ),
+    """A ResNet8 teaching and taught by every kind of loss, with a frozen third, agrees as the small networks do."""
+    graph = (
+        a_graph()
+        .trained("a")
+        .trained("b")
+        .frozen("c")
+        .label("a")
+        .label("b", "Linear")
+        .transfer("b", "a", "Correct", Loss(type=LossType.TOGETHER, temperature=2.0, crops=(3, 5)))
+        .transfer("a", "b", "NegativeLinear", "Apart")
+        .transfer("c", "a", "Through", "AttentionTogether")
+        .obj()
     )
     torch.manual_seed(0)
     networks = {name: build("resnet8", classes=CLASSES, channels=3).double() for name in "abc"}
-    images, labels = batch(0, channels=3, side=32)
-    plain = copy.deepcopy(networks)
-    losses, gradients = run_step(graph, networks, images, labels, 7)
-    expected = reference.node_losses(graph, reference.forward(graph, plain, images), labels.tolist(), 7, TOTAL_STEPS)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(5, 3, 32, 32, generator=generator, dtype=torch.float64)
+    labels = torch.randint(CLASSES, (5,), generator=generator)
+    views, training = Views(images, images, images), Training(length=Length(epochs=1))
+    plain = Step(graph, copy.deepcopy(networks), training, TOTAL_STEPS)
+    losses, gradients = run_step(graph, networks, training, views, labels, 7)
+    expected = plain.node_losses(views, labels.tolist(), 7)
     assert_agree(losses, {name: loss.detach() for name, loss in expected.items()}, 1e-9)
-    for name, values in reference.gradients(expected, plain).items():
-        assert_agree(gradients[name], values, 1e-9)
+    assert_same_gradients(gradients, plain.gradients(expected), 1e-9)
+
+
+def test_each_edge_says_what_it_adds():
+    """In the order of ``GraphLosses.edges``, each as in a graph with that edge alone."""
+    graph = a_graph().trained("1").trained("2").transfer("2", "1", loss="Together").label("1").label("2").obj()
+    said = Said(("1", "2"), torch.randn(2, 4, CLASSES), (None, None), (torch.rand(4, 5, 5), torch.rand(4, 5, 5)))
+    labels, update = torch.tensor([0, 1, 2, 3]), torch.tensor(1)
+
+    def losses_of(edges, learning):
+        losses = GraphLosses(
+            edges,
+            learning,
+            order=Order("12", "12", "12"),
+            total_steps=2,
+            training=Training(length=Length(epochs=1)),
+            device=torch.device("cpu"),
+        )
+        return losses.edges, losses(said, said, said, labels, update).edges
+
+    edges, values = losses_of(graph.edges, ("1", "2"))
+    assert [(edge.source, edge.destination) for edge in edges] == [("Label", "1"), ("Label", "2"), ("2", "1")]
+    alone = torch.cat([losses_of([edge], (edge.destination,))[1] for edge in edges])
+    torch.testing.assert_close(values, alone)

@@ -7,19 +7,22 @@ are shown as early as can be.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from graphtrial.contract import Augmentation, Device, ExitCode, Model, Split, TrialSpec, digest, needed_nodes
 from graphtrial.data import Batches, ImageSet, TrialData, load
 from graphtrial.evaluation import Evaluator
 from graphtrial.evaluation import unsupported as unsupported_objective
+from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import Machine, Snapshot, TrialFolder
 from graphtrial.training.errors import RefusedError
 from graphtrial.training.exposition import Exposition
+from graphtrial.training.feed import Feed
 from graphtrial.training.loop import Parts, Training
 from graphtrial.training.memory import keep_freed_memory
 from graphtrial.training.networks import build_networks, publish
@@ -27,7 +30,6 @@ from graphtrial.training.outbox import Job, Outbox, when_it_answers
 from graphtrial.training.sgd import Sgd
 from graphtrial.training.state import State, result
 from graphtrial.training.step import GraphStep
-from graphtrial.training.step import unsupported as unsupported_graph
 from graphtrial.training.timetable import Timetable
 
 _EVALUATION_BATCH = 512
@@ -69,7 +71,7 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
 
 def _check(spec: TrialSpec) -> None:
     """Refuse what a valid spec may say and this version cannot do."""
-    found = unsupported_graph(spec.graph) + unsupported_objective(spec.objective)
+    found = unsupported_objective(spec.objective)
     if spec.split is Split.FULL and spec.stop_after is not None:
         found.append("stopAfter: a trial on all training images is scored at its last evaluation only; leave it out")
     needed = needed_nodes(spec.graph, spec.objective.score_of)
@@ -164,14 +166,18 @@ def _put_together(
             images, augmentations=augmentations, mean=data.mean, std=data.std, device=device, batch_size=size
         )
 
-    train = batches(data.train, training.batch_size, training.augmentation)
-    timetable = Timetable.of(spec, steps_per_epoch=len(train.epoch_order(spec.seed, 0)))
+    views = training.unlabelled
+    unlabelled = (
+        None if data.unlabelled is None else batches(data.unlabelled, views.batch_size, views.destination, views.source)
+    )
+    feed = Feed(batches(data.train, training.batch_size, training.augmentation), unlabelled, training, spec.seed)
+    timetable = Timetable.of(spec, feed.steps_per_epoch)
     step = GraphStep(
         spec.graph,
         networks,
         needed=needed,
         total_steps=timetable.total_steps,
-        precision=training.precision,
+        training=training,
         device=device,
     )
     scored = batches(data.evaluation, _EVALUATION_BATCH)
@@ -183,8 +189,26 @@ def _put_together(
         precision=training.precision,
         device=device,
     )
-    learning = [parameter for name in step.names for parameter in networks[name].parameters()]
     return Parts(
-        spec, _subject(spec), machine, timetable, networks, step, Sgd(learning, training), train, evaluator, outbox,
+        spec,
+        _subject(spec),
+        machine,
+        timetable,
+        networks,
+        step,
+        Sgd(_learning(spec, step.names, networks), training),
+        MovingAverages(spec.graph, networks),
+        feed,
+        evaluator,
+        outbox,
         exposition,
-    )  # fmt: skip
+    )
+
+
+def _learning(spec: TrialSpec, names: Iterable[str], networks: Mapping[str, nn.Module]) -> list[list[nn.Module]]:
+    """The networks that learn, those that share a trunk together."""
+    groups: dict[tuple[str, str], list[nn.Module]] = {}
+    for name in names:
+        trunk = spec.graph.node(name).trunk
+        groups.setdefault((trunk, "" if trunk else name), []).append(networks[name])
+    return list(groups.values())

@@ -17,6 +17,9 @@ from torch import Tensor
 
 from graphtrial.contract import Gate, GateType
 
+BY_SAMPLE = frozenset({GateType.CORRECT, GateType.THRESHOLD})
+"""Gates that read what the source says of a sample."""
+
 
 class Gates:
     """The gates of a list of edges, compiled to tables on the device."""
@@ -34,27 +37,32 @@ class Gates:
             device: Where the losses are computed.
         """
         self._total_steps = total_steps
-        table = torch.tensor([_coefficients(gate) for gate in gates], dtype=torch.float64, device=device)
+        coefficients = [_coefficients(gate) for gate in gates]
+        table = torch.tensor(coefficients, dtype=torch.float64, device=device).reshape(-1, 5)
         self._offset, self._slope, self._amplitude, self._frequency, self._phase = table.unbind(1)
 
-        def edges_and_rows(kind: GateType) -> Tensor:
+        def edges_and_rows(kind: GateType) -> tuple[Tensor, Tensor] | None:
             pairs = zip(gates, sources, strict=True)
             found = [(edge, row) for edge, (gate, row) in enumerate(pairs) if gate.type is kind and row is not None]
-            return torch.tensor(found, dtype=torch.int64, device=device).reshape(-1, 2)
+            if not found:
+                return None
+            edges, rows = torch.tensor(found, dtype=torch.int64, device=device).unbind(1)
+            return edges, rows
 
-        self._correct_edges, self._correct_rows = edges_and_rows(GateType.CORRECT).unbind(1)
-        self._sure_edges, self._sure_rows = edges_and_rows(GateType.THRESHOLD).unbind(1)
-        thresholds = torch.tensor([gate.threshold for gate in gates], dtype=torch.float64, device=device)
-        self._thresholds = thresholds[self._sure_edges, None]
+        self._correct = edges_and_rows(GateType.CORRECT)
+        self._sure = edges_and_rows(GateType.THRESHOLD)
+        self._thresholds = torch.tensor([gate.threshold for gate in gates], dtype=torch.float64, device=device)
 
-    def weights(self, update: Tensor, log_p: Tensor, labels: Tensor) -> Tensor:
+    def weights(self, update: Tensor, samples: int, log_p: Tensor, labels: Tensor) -> Tensor:
         """The weight of every edge's loss on every sample, (3.4) to (3.8), (5.7) and (5.8).
 
         Args:
             update: k, counted from 1 at the first update; an integer on the device. Read into Python it would make
                 a GPU finish all queued work first.
-            log_p: Log-probabilities of the sources at temperature 1, [rows, samples, classes].
-            labels: Class indices, [samples].
+            samples: How many samples the losses are of.
+            log_p: Log-probabilities of the sources at temperature 1, [rows, samples, classes]; read only by gates
+                that depend on the sample.
+            labels: Class indices, [samples]; read only by Correct.
 
         Returns:
             [edges, samples], in the type of ``log_p``, without gradient.
@@ -62,10 +70,16 @@ class Gates:
         progress = update.to(torch.float64) / self._total_steps
         wave = self._amplitude * torch.sin(2 * math.pi * self._frequency * progress + self._phase)
         of_update = (self._offset + self._slope * progress + wave).to(log_p.dtype)
-        weights = of_update[:, None].repeat(1, len(labels))
-        top_log_p, top_class = log_p.detach().max(dim=-1)
-        weights[self._correct_edges] = (top_class[self._correct_rows] == labels).to(log_p.dtype)
-        weights[self._sure_edges] = (top_log_p[self._sure_rows].exp() > self._thresholds).to(log_p.dtype)
+        weights = of_update[:, None].repeat(1, samples)
+        if self._correct is not None:
+            edges, rows = self._correct
+            right = log_p.index_select(0, rows).argmax(dim=-1) == labels
+            weights.index_copy_(0, edges, right.to(weights.dtype))
+        if self._sure is not None:
+            edges, rows = self._sure
+            top = log_p.index_select(0, rows).amax(dim=-1).exp()
+            sure = top > self._thresholds.index_select(0, edges)[:, None]
+            weights.index_copy_(0, edges, sure.to(weights.dtype))
         return weights
 
 

@@ -15,14 +15,15 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from graphtrial.contract import Evaluation, ExitCode, NodeKind, TrialSpec
-from graphtrial.data import Batches
 from graphtrial.evaluation import Evaluator
+from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import Machine, Progress, Snapshot
 from graphtrial.training.errors import DivergedError
 from graphtrial.training.exposition import Exposition
+from graphtrial.training.feed import Feed
 from graphtrial.training.outbox import Outbox
 from graphtrial.training.schedules import learning_rate
 from graphtrial.training.sgd import Sgd
@@ -44,7 +45,8 @@ class Parts(NamedTuple):
     networks: Mapping[str, nn.Module]
     step: GraphStep
     sgd: Sgd
-    batches: Batches
+    averages: MovingAverages
+    feed: Feed
     evaluator: Evaluator
     outbox: Outbox
     exposition: Exposition
@@ -78,8 +80,7 @@ class Training:
             DivergedError: If a loss or score is not finite; a rung's score is reported before.
             StorageError: If the disk fails, or another attempt has taken over.
         """
-        state, timetable, seed = self._state, self._parts.timetable, self._parts.spec.seed
-        order, ordered_epoch = None, -1
+        state, timetable = self._state, self._parts.timetable
         while True:
             self._evaluate_if_due()
             done = state.step == timetable.total_steps or self._promoted()
@@ -88,19 +89,15 @@ class Training:
                 self._save()
             if done or stopped:
                 return ExitCode.DONE if done else ExitCode.STOPPED
-            epoch, position = divmod(state.step, timetable.steps_per_epoch)
-            if order is None or epoch != ordered_epoch:
-                order, ordered_epoch = self._parts.batches.epoch_order(seed, epoch), epoch
-            self._update(order[position])
+            self._update()
 
-    def _update(self, indices: Tensor) -> None:
-        spec, step = self._parts.spec, self._state.step
-        batches = self._parts.batches
-        images = batches.view(indices, spec.training.augmentation, spec.seed, step)
-        losses = self._parts.step.losses(images, batches.labels(indices))
+    def _update(self) -> None:
+        training, step = self._parts.spec.training, self._state.step
+        losses = self._parts.step.losses(self._parts.feed.images(step))
         losses.total.backward()
-        base, total = spec.training.learning_rate, self._parts.timetable.total_steps
-        self._parts.sgd.update(learning_rate(spec.training.schedule, base, step, total))
+        total = self._parts.timetable.total_steps
+        self._parts.sgd.update(learning_rate(training.schedule, training.learning_rate, step, total))
+        self._parts.averages.update()
         self._loss_sums += losses.nodes
         self._loss_steps += 1
         self._state.step = self._parts.exposition.steps = step + 1
@@ -169,8 +166,8 @@ class Training:
             inexact=state.inexact,
         )
         # A trained node that nothing teaches still updates its BatchNorm statistics as somebody's source.
-        trained = [node.name for node in parts.spec.graph.nodes if node.kind is NodeKind.TRAINED]
-        networks = {name: parts.networks[name].state_dict() for name in trained if name in parts.networks}
+        changing = [node.name for node in parts.spec.graph.nodes if node.kind in (NodeKind.TRAINED, NodeKind.EMA)]
+        networks = {name: parts.networks[name].state_dict() for name in changing if name in parts.networks}
         parts.outbox.save(Snapshot(progress, networks, parts.sgd.momentum, self._loss_sums))
         self._saved_at = state.step
 

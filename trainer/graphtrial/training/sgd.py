@@ -22,9 +22,19 @@ class Sgd:
         momentum: One buffer for each parameter, in the parameters' order; zero before the first update.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], training: Training) -> None:
-        """Take the parameters to train; all of them must get a gradient in every update."""
-        self._parameters: list[Tensor] = list(parameters)
+    def __init__(self, networks: Iterable[Iterable[nn.Module]], training: Training) -> None:
+        """Take the networks to train.
+
+        Args:
+            networks: In groups whose gradients are clipped together: one network, or those that share a trunk.
+            training: Momentum, weight decay and the largest norm of a group's gradient.
+        """
+        # A trunk's parameters belong to several networks and are updated once.
+        self._groups: list[list[Tensor]] = [
+            list(dict.fromkeys(parameter for network in group for parameter in network.parameters()))
+            for group in networks
+        ]
+        self._parameters = [parameter for group in self._groups for parameter in group]
         self._training = training
         self.momentum: list[Tensor] = [
             torch.zeros_like(parameter, memory_format=torch.preserve_format) for parameter in self._parameters
@@ -32,12 +42,19 @@ class Sgd:
 
     @torch.no_grad()
     def update(self, learning_rate: float) -> None:
-        """Descend along the gradients, then forget them."""
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        """Descend along the gradients, then forget them.
+
+        A parameter without a gradient, as a classifier's where only maps are learnt from, stays as it is.
+        """
+        if (most := self._training.clip_norm) is not None:
+            for group in self._groups:
+                nn.utils.clip_grad_norm_(group, most, foreach=True)
+        moved = [index for index, parameter in enumerate(self._parameters) if parameter.grad is not None]
+        gradients = [gradient for parameter in self._parameters if (gradient := parameter.grad) is not None]
         sgd(
-            self._parameters,
+            [self._parameters[index] for index in moved],
             gradients,
-            list(self.momentum),
+            [self.momentum[index] for index in moved],
             fused=True,
             weight_decay=self._training.weight_decay,
             momentum=self._training.momentum,

@@ -41,7 +41,7 @@ def result(spec: TrialSpec, state: State, exit_code: int | None = None, message:
         rungs=rung_scores(state.rungs),
         evaluations=tuple(state.evaluations),
         steps=state.step,
-        images=state.step * spec.training.batch_size,
+        images=state.step * _images_per_step(spec),
         seconds=time.monotonic() - state.started,
         resumed_at=state.resumed_at,
         exit_code=exit_code,
@@ -49,3 +49,8 @@ def result(spec: TrialSpec, state: State, exit_code: int | None = None, message:
         unused_nodes=tuple(node.name for node in spec.graph.nodes if node.name not in needed),
         exact=not state.inexact,
     )
+
+
+def _images_per_step(spec: TrialSpec) -> int:
+    unlabelled = spec.training.unlabelled.batch_size if spec.graph.semi_supervised else 0
+    return spec.training.batch_size + unlabelled

@@ -1,10 +1,13 @@
-"""The supervised step of a knowledge transfer graph: images in, one scalar to call ``backward`` on out.
+"""The step of a knowledge transfer graph: images in, one scalar to call ``backward`` on out (Algorithm 1).
 
-    L_t = sum over edges s -> t of  weight * mean over samples of  gate(n, k) * loss(p_s(x_n), p_t(x_n))     (3.2, 3.3)
+Every network runs once over all the images that something reads it on. Sources are constants, so L_t reaches node t
+alone, and the gradient of the sum of all L_t is in each node that of its own. A graph is compiled once: a step has no
+Python per edge and nowhere asks the device for a number, which would make a GPU finish all queued work first.
 
-Every network runs once on the same images (Algorithm 1). Sources are constants, so L_t reaches node t alone, and the
-gradient of the sum of all L_t is in each node that of its own. A graph is compiled once to lists of indices: a step
-has no Python per edge and nowhere asks the device for a number, which would make a GPU finish all queued work first.
+A supervised step has one part, the labelled images. A semi-supervised one has two views of unlabelled images beside
+it: what destinations of transfer and self edges see (zeta1), and what their sources see (zeta2). A trained node runs
+over its parts concatenated (or one by one, where the training says so); frozen and EMA nodes run over what they
+source, without gradient, in evaluation mode.
 
 Optimiser, data and length of the training are not known here. Decided against: one backward pass per node, which has
 nothing to gain from gradients that are zero anyway, and ``torch.compile``, whose start-up every trial would pay.
@@ -12,25 +15,39 @@ nothing to gain from gradients that are zero anyway, and ``torch.compile``, whos
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from enum import IntEnum
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from graphtrial.contract import Edge, Graph, LossType, NodeKind, Precision
-from graphtrial.training.gates import Gates
-from graphtrial.training.losses import cross_entropy, kl_divergence, log_probabilities
+from graphtrial.contract import Edge, Forward, Graph, Node, NodeKind, Precision, Training
+from graphtrial.models import Observed, Output, observe
+from graphtrial.training.graph_losses import GraphLosses, Losses, Order
+from graphtrial.training.terms import Said
 
 
-class Losses(NamedTuple):
-    """What one step measures."""
+class Images(NamedTuple):
+    """What one step is made of."""
 
-    total: Tensor
-    """Sum of all node losses, a scalar; call ``backward`` on it once."""
-    nodes: Tensor
-    """L_t of each node that learns, in the order of ``GraphStep.names``, without gradient."""
+    labelled: Tensor
+    """[samples, channels, height, width]."""
+    labels: Tensor
+    """Their class indices, [samples]."""
+    destination: Tensor | None = None
+    """Semi-supervised: the view of destinations of unlabelled images, [unlabelled, channels, height, width]."""
+    source: Tensor | None = None
+    """Semi-supervised: the view of sources of the same images."""
+
+
+class Part(IntEnum):
+    """A part of a step's images, in the order in which a network runs over them."""
+
+    LABELLED = 0
+    DESTINATION = 1
+    SOURCE = 2
 
 
 class GraphStep:
@@ -38,6 +55,7 @@ class GraphStep:
 
     Attributes:
         names: The nodes that learn, in the graph's order: needed, and with a live incoming edge.
+        edges: The edges that are trained, in the order of ``Losses.edges``.
         step_count: Updates done so far, an int64 scalar on the device. ``losses`` adds 1; a resumed run fills it in.
     """
 
@@ -48,141 +66,180 @@ class GraphStep:
         *,
         needed: frozenset[str],
         total_steps: int,
-        precision: Precision,
+        training: Training,
         device: torch.device,
     ) -> None:
         """Compile the graph.
 
         Args:
-            graph: One in which ``unsupported`` finds nothing.
+            graph: Whose networks have the maps that its losses read.
             networks: By node name, on ``device``, each giving logits [samples, classes].
             needed: Nodes with a path to a scored one; the others are neither run nor trained.
             total_steps: k_end of the gates: the number of updates of the whole training.
-            precision: Of the networks' arithmetic; losses are float32 at least.
+            training: Precision of the networks' arithmetic, how they run, and what the losses leave open.
             device: Where networks, images and labels live.
-
-        Raises:
-            ValueError: If ``unsupported`` finds something.
         """
-        if missing := unsupported(graph):
-            raise ValueError("; ".join(missing))
         edges = [edge for edge in graph.live_edges() if edge.destination in needed]
+        parts = _parts(graph, edges)
         learning = {edge.destination for edge in edges}
-        asked = learning | {edge.source for edge in edges}
-        run = [node for node in graph.nodes if node.name in asked]
-        self.names = tuple(node.name for node in run if node.name in learning)
+        self.names = tuple(node.name for node in graph.nodes if node.name in learning)
         self.step_count = torch.zeros((), dtype=torch.int64, device=device)
-        self._run = [_Member(networks[node.name], node.kind, node.name in learning) for node in run]
-        self._losses = GraphLosses(edges, [node.name for node in run], total_steps=total_steps, device=device)
-        self._device, self._precision = device, precision
+        self._runs = _runs(graph, networks, parts, learning, training)
+        said = {part: [name for name in parts if part in parts[name]] for part in Part}
+        views = (Part.DESTINATION, Part.SOURCE) if graph.semi_supervised else (Part.LABELLED, Part.LABELLED)
+        self._views = views
+        sources = {edge.source for edge in edges}
+        self._losses = GraphLosses(
+            edges,
+            self.names,
+            order=Order(said[Part.LABELLED], said[views[0]], said[views[1]]),
+            ensembles=[node for node in graph.nodes if node.kind is NodeKind.ENSEMBLE and node.name in sources],
+            total_steps=total_steps,
+            training=training,
+            device=device,
+        )
+        self.edges = self._losses.edges
+        self._order = said
+        self._device, self._precision = device, training.precision
 
-    def losses(self, images: Tensor, labels: Tensor) -> Losses:
-        """Run every network once and compute every node's loss for the next update.
-
-        Args:
-            images: [samples, channels, height, width].
-            labels: Class indices, [samples].
-        """
-        images = images.contiguous(memory_format=torch.channels_last)
+    def losses(self, images: Images) -> Losses:
+        """Run every network once and compute every node's loss for the next update."""
+        given = (images.labelled, images.destination, images.source)
+        tensors = {part: _ordered(each) for part, each in zip(Part, given, strict=True) if each is not None}
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision is Precision.BF16):
-            logits = torch.stack([member.logits(images) for member in self._run])
+            outputs = _run(self._runs, tensors)
+        said = {part: _said(names, part, outputs) for part, names in self._order.items() if names}
         self.step_count += 1
-        return self._losses(logits, labels, self.step_count)
+        labelled = said.get(Part.LABELLED, _NOTHING)
+        destination, source = (said.get(view, _NOTHING) for view in self._views)
+        return self._losses(labelled, destination, source, images.labels, self.step_count)
+
+
+_Outputs = dict[tuple[str, Part], Output]
+_NOTHING = Said((), torch.empty(0, 0, 0), (), ())
+
+
+def _ordered(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _said(names: Sequence[str], part: Part, outputs: _Outputs) -> Said:
+    of_part = [outputs[name, part] for name in names]
+    logits = torch.stack([output.logits for output in of_part])
+    return Said(tuple(names), logits, tuple(out.branch for out in of_part), tuple(out.map for out in of_part))
+
+
+def _parts(graph: Graph, edges: Sequence[Edge]) -> dict[str, tuple[Part, ...]]:
+    """The parts that each network runs over, in the graph's order of nodes; those without any are not run."""
+    semi_supervised = graph.semi_supervised
+    members = {node.name: node.members for node in graph.nodes if node.kind is NodeKind.ENSEMBLE}
+    found: dict[str, set[Part]] = {node.name: set() for node in graph.nodes if node.name not in members}
+    for edge in edges:
+        if edge.is_label:
+            found[edge.destination].add(Part.LABELLED)
+            continue
+        found[edge.destination].add(Part.DESTINATION if semi_supervised else Part.LABELLED)
+        for name in members.get(edge.source, (edge.source,)):
+            found[name].add(Part.SOURCE if semi_supervised else Part.LABELLED)
+    return {name: tuple(sorted(parts)) for name, parts in found.items() if parts}
 
 
 class _Member(NamedTuple):
+    """One network and what it runs over."""
+
+    name: str
     network: nn.Module
-    kind: NodeKind
+    parts: tuple[Part, ...]
     learns: bool
 
-    def logits(self, images: Tensor) -> Tensor:
-        """[samples, classes]; a frozen network in evaluation mode, so that its BatchNorm statistics stay."""
-        trains = self.kind is NodeKind.TRAINED
-        if self.network.training is not trains:  # an evaluation in between may have changed it
-            self.network.train(trains)
-        with nullcontext() if self.learns else torch.no_grad():
-            return self.network(images)
+
+class _Run(NamedTuple):
+    """Networks that run together: one, or all that share a trunk."""
+
+    members: tuple[_Member, ...]
+    parts: tuple[Part, ...]
+    trains: bool
+    """Training mode; else evaluation mode, so that BatchNorm statistics stay."""
+    learns: bool
+    separate: bool
+    """Whether each part is a pass of its own."""
 
 
-class GraphLosses:
-    """Every node's loss as a function of all logits: the live edges of a graph, compiled."""
-
-    def __init__(self, edges: Sequence[Edge], nodes: Sequence[str], *, total_steps: int, device: torch.device) -> None:
-        """Compile the edges.
-
-        Args:
-            edges: The live ones, label and KL edges in any order.
-            nodes: Names of all nodes that the edges touch, in the order of the logits.
-            total_steps: k_end of the gates.
-            device: Where the logits are.
-        """
-        labelled = [edge for edge in edges if edge.is_label]
-        transfers = [edge for edge in edges if not edge.is_label]
-        edges = labelled + transfers
-        # One row of log-probabilities for each node and temperature. Every node has one at temperature 1, which
-        # label edges and gates read, at the node's own place.
-        rows = {(node, 1.0): place for place, node in enumerate(nodes)}
-        for edge in transfers:
-            for node in (edge.source, edge.destination):
-                rows.setdefault((node, edge.loss.temperature), len(rows))
-        learning = {edge.destination for edge in edges}
-        gate_rows = [None if edge.is_label else rows[edge.source, 1.0] for edge in edges]
-
-        def integers(values: Iterable[int]) -> Tensor:
-            return torch.tensor(list(values), dtype=torch.int64, device=device)
-
-        def numbers(values: Iterable[float]) -> Tensor:
-            return torch.tensor(list(values), dtype=torch.float64, device=device)
-
-        self._row_nodes = integers(rows[node, 1.0] for node, _ in rows)
-        self._row_temperatures = numbers(temperature for _, temperature in rows)
-        self._labelled = integers(rows[edge.destination, 1.0] for edge in labelled)
-        self._sources = integers(rows[edge.source, edge.loss.temperature] for edge in transfers)
-        self._destinations = integers(rows[edge.destination, edge.loss.temperature] for edge in transfers)
-        self._temperatures = numbers(edge.loss.temperature for edge in transfers)
-        self._gates = Gates([edge.gate for edge in edges], gate_rows, total_steps=total_steps, device=device)
-        self._weights = numbers(edge.loss.weight for edge in edges)
-        self._incoming = torch.stack(
-            [numbers(edge.destination == node for edge in edges) for node in nodes if node in learning]
+def _runs(
+    graph: Graph,
+    networks: Mapping[str, nn.Module],
+    parts: Mapping[str, tuple[Part, ...]],
+    learning: set[str],
+    training: Training,
+) -> list[_Run]:
+    groups: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        if node.name in parts:
+            groups.setdefault(f"trunk {node.trunk}" if node.trunk else f"node {node.name}", []).append(node)
+    runs: list[_Run] = []
+    for nodes in groups.values():
+        members = tuple(
+            _Member(node.name, networks[node.name], parts[node.name], node.name in learning) for node in nodes
         )
-
-    def __call__(self, logits: Tensor, labels: Tensor, update: Tensor) -> Losses:
-        """(3.2) and (3.3) for all nodes.
-
-        Args:
-            logits: [nodes, samples, classes].
-            labels: Class indices, [samples].
-            update: k, counted from 1 at the first update, an integer scalar on the device.
-        """
-        # index_select and not [...]: on several threads the gradient of indexing adds up in no fixed order, and a
-        # resumed run would not be bit-equal.
-        log_p = log_probabilities(logits.index_select(0, self._row_nodes), self._row_temperatures)
-        supervised = cross_entropy(log_p.index_select(0, self._labelled), labels)
-        transferred = kl_divergence(
-            log_p.index_select(0, self._sources), log_p.index_select(0, self._destinations), self._temperatures
+        trained = nodes[0].kind is NodeKind.TRAINED
+        batch_statistics = nodes[0].kind is NodeKind.FROZEN and not training.frozen_batch_norm
+        runs.append(
+            _Run(
+                members,
+                tuple(sorted({part for member in members for part in member.parts})),
+                trains=trained or batch_statistics,
+                learns=any(member.learns for member in members),
+                separate=trained and training.unlabelled.forward is Forward.SEPARATE,
+            )
         )
-        gates = self._gates.weights(update, log_p, labels)
-        # The mean is over the whole batch: a sample that a gate masks stays in the divisor.
-        of_edges = (gates * torch.cat([supervised, transferred])).mean(dim=1) * self._weights.to(log_p.dtype)
-        return Losses(of_edges.sum(), (self._incoming.to(log_p.dtype) * of_edges.detach()).sum(dim=1))
+    return runs
 
 
-def unsupported(graph: Graph) -> list[str]:
-    """What of a graph cannot be trained yet, one line each, ``graph.edges[2].loss.type: ...``; empty if nothing.
+def _run(runs: Sequence[_Run], images: Mapping[Part, Tensor]) -> _Outputs:
+    """What every network says of each of its parts."""
+    joined: dict[tuple[Part, ...], Tensor] = {(part,): each for part, each in images.items()}
+    outputs: _Outputs = {}
+    for run in runs:
+        for member in run.members:
+            if member.network.training is not run.trains:  # an evaluation in between may have changed it
+                member.network.train(run.trains)
+        for parts in [(part,) for part in run.parts] if run.separate else [run.parts]:
+            if parts not in joined:
+                joined[parts] = torch.cat([images[part] for part in parts])
+            # What is only said as a source is a constant.
+            learns = run.learns and parts != (Part.SOURCE,)
+            with nullcontext() if learns else torch.no_grad():
+                sizes = [len(images[part]) for part in parts]
+                outputs |= _pass(run.members, parts, joined[parts], sizes)
+    return outputs
 
-    Cut edges are absent, and an Ensemble node that is nobody's source is only evaluated.
-    """
-    kinds = {node.name: node.kind for node in graph.nodes}
-    found = [
-        f"graph.nodes[{index}].kind: EMA is not there yet"
-        for index, node in enumerate(graph.nodes)
-        if node.kind is NodeKind.EMA
-    ]
-    for index, edge in enumerate(graph.edges):
-        if not edge.is_live:
+
+def _pass(members: Sequence[_Member], parts: tuple[Part, ...], images: Tensor, sizes: list[int]) -> _Outputs:
+    """One pass of networks over parts that lie one after the other."""
+    if len(members) == 1:
+        return _split(members[0].name, parts, observe(members[0].network, images), sizes)
+    outputs: _Outputs = {}
+    first = members[0].network
+    assert isinstance(first, Observed)
+    features = dict(zip(parts, first.lower(images).split(sizes), strict=True))
+    size_of = dict(zip(parts, sizes, strict=True))
+    for member in members:
+        own = tuple(part for part in parts if part in member.parts)
+        if not own:
             continue
-        if edge.loss.type not in (LossType.CROSS_ENTROPY, LossType.KL):
-            found.append(f"graph.edges[{index}].loss.type: {edge.loss.type} is not there yet; use KL")
-        if kinds.get(edge.source) is NodeKind.ENSEMBLE:
-            found.append(f"graph.edges[{index}].source: an Ensemble node as a source is not there yet")
-    return found
+        assert isinstance(member.network, Observed)
+        with nullcontext() if member.learns else torch.no_grad():
+            output = member.network.upper(torch.cat([features[part] for part in own]))
+        outputs |= _split(member.name, own, output, [size_of[part] for part in own])
+    return outputs
+
+
+def _split(name: str, parts: Sequence[Part], output: Output, sizes: list[int]) -> _Outputs:
+    if len(parts) == 1:
+        return {(name, parts[0]): output}
+
+    def pieces(tensor: Tensor | None) -> Sequence[Tensor | None]:
+        return [None] * len(parts) if tensor is None else tensor.split(sizes)
+
+    each = zip(parts, output.logits.split(sizes), pieces(output.branch), pieces(output.map), strict=True)
+    return {(name, part): Output(logits, branch, map_) for part, logits, branch, map_ in each}
