@@ -225,7 +225,7 @@ def test_a_real_network_agrees_with_the_formulas_in_float64():
         ),
     )
     torch.manual_seed(0)
-    networks = {name: build("resnet8", classes=CLASSES, channels=3).double() for name in "abc"}
+    networks = {name: build("resnet8", classes=CLASSES, channels=3, image_size=32).double() for name in "abc"}
     images, labels = batch(0, channels=3, side=32)
     plain = copy.deepcopy(networks)
     losses, gradients = run_step(graph, networks, images, labels, 7)
