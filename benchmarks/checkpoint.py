@@ -94,7 +94,7 @@ def training() -> tuple[Callable[[], None], Callable[[int], Snapshot]]:
         nodes=tuple(Node(name=name, model=MODEL) for name in NAMES),
         edges=tuple(Edge(source=LABEL, destination=name, loss=loss) for name in NAMES),
     )
-    networks = {name: build(MODEL, classes=CLASSES, channels=3) for name in NAMES}
+    networks = {name: build(MODEL, classes=CLASSES, channels=3, image_size=32) for name in NAMES}
     step = GraphStep(
         graph,
         networks,

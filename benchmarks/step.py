@@ -101,7 +101,7 @@ def our_step(precision: str) -> Callable[[], None]:
             *(Edge(source=s, destination=t, loss=transfer) for t in names for s in names if s != t),
         ),
     )
-    networks = {name: build("resnet32", classes=CLASSES, channels=3) for name in names}
+    networks = {name: build("resnet32", classes=CLASSES, channels=3, image_size=32) for name in names}
     training = Training(length=Length(steps=1000), precision=Precision(precision))
     graph_step = GraphStep(
         graph,
@@ -130,7 +130,8 @@ def plain_step() -> Callable[[], None]:
 
     # A convolution is channels-last as soon as its weights are; the published code's are not.
     networks = [
-        build("resnet32", classes=CLASSES, channels=3).to(memory_format=torch.contiguous_format) for _ in range(NODES)
+        build("resnet32", classes=CLASSES, channels=3, image_size=32).to(memory_format=torch.contiguous_format)
+        for _ in range(NODES)
     ]
     optimisers = [
         torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)

@@ -171,8 +171,9 @@ WEIGHTS_RULES = {
     ),
     "torchvision's weights fit its own models": Rule(
         ONE.frozen("2", "resnet8", weights=Weights(torchvision="IMAGENET1K_V1")),
-        "graph.nodes[1].weights.torchvision: are for models torchvision:NAME, and this is 'resnet8'",
-        ONE.frozen("2", "torchvision:resnet18", weights=Weights(torchvision="IMAGENET1K_V1")),
+        "graph.nodes[1].weights.torchvision: are for models torchvision:NAME and for resnet18 to resnet152, and this "
+        "is 'resnet8'",
+        ONE.frozen("2", "abn-resnet18-bypass", weights=Weights(torchvision="IMAGENET1K_V1")),
     ),
 }
 

@@ -15,7 +15,10 @@ CPU = torch.device("cpu")
 def networks(folder, *, needed="123", digest="digest", **changes):
     """Those of a spec with these changes, and the spec."""
     spec = TrialSpec.model_validate(trial_spec(folder, **changes))
-    return build_networks(spec, frozenset(needed), classes=10, channels=1, train_digest=digest, device=CPU), spec
+    made = build_networks(
+        spec, frozenset(needed), classes=10, channels=1, image_size=8, train_digest=digest, device=CPU
+    )
+    return made, spec
 
 
 def same(one, other):
@@ -99,7 +102,7 @@ def test_a_teacher_of_another_number_of_classes_is_refused(tmp_path, published):
     """Its weights do not fit, and the message says where."""
     spec = TrialSpec.model_validate(trial_spec(tmp_path, graph=three_nodes(), teachers={"3": published[0]}))
     with pytest.raises(RefusedError, match="do not fit node '3'"):
-        build_networks(spec, frozenset("3"), classes=7, channels=1, train_digest="digest", device=CPU)
+        build_networks(spec, frozenset("3"), classes=7, channels=1, image_size=8, train_digest="digest", device=CPU)
 
 
 def test_a_teacher_that_is_no_object_of_torch_is_corrupt(tmp_path):

@@ -189,7 +189,7 @@ def test_a_real_network_agrees_with_the_formulas_in_float64():
         .obj()
     )
     torch.manual_seed(0)
-    networks = {name: build("resnet8", classes=CLASSES, channels=3).double() for name in "abc"}
+    networks = {name: build("resnet8", classes=CLASSES, channels=3, image_size=32).double() for name in "abc"}
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(5, 3, 32, 32, generator=generator, dtype=torch.float64)
     labels = torch.randint(CLASSES, (5,), generator=generator)

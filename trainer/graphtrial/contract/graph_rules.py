@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from graphtrial.contract._base import Violation
-from graphtrial.contract.catalogue import model_problem
+from graphtrial.contract.catalogue import gives_logits_only, model_problem, takes_torchvision_weights
 from graphtrial.contract.parts import (
     ATTENTION,
     ENSEMBLE,
@@ -55,7 +55,7 @@ TEMPERED = frozenset({LossType.KL, LossType.TOGETHER, LossType.CONSISTENCY})
 
 def graph_violations(graph: Graph) -> list[Violation]:
     """Every broken rule of a graph on its own, whatever it is scored by."""
-    rules = (_names, _node_fields, _weights, _trunks, _references, _edge_ends, _duplicates, _losses, _gates)
+    rules = (_names, _node_fields, _weights, _trunks, _references, _edge_ends, _duplicates, _losses, _maps, _gates)
     return [violation for rule in rules for violation in rule(graph)]
 
 
@@ -202,8 +202,9 @@ def _weights(graph: Graph) -> Iterator[Violation]:
             yield Violation(where, f"an {node.kind} node has no weights of its own; leave them out")
         if sum(value is not None for _, value in node.weights) != 1:
             yield Violation(where, "give exactly one of pretrained, uri, torchvision, node")
-        if node.weights.torchvision and networks and not node.model.startswith("torchvision:"):
-            yield Violation((*where, "torchvision"), f"are for models torchvision:NAME, and this is {node.model!r}")
+        if node.weights.torchvision and networks and not takes_torchvision_weights(node.model):
+            message = f"are for models torchvision:NAME and for resnet18 to resnet152, and this is {node.model!r}"
+            yield Violation((*where, "torchvision"), message)
 
 
 def _trunks(graph: Graph) -> Iterator[Violation]:
@@ -218,6 +219,8 @@ def _trunks(graph: Graph) -> Iterator[Violation]:
             yield Violation(where, f"is for Trained nodes, and {node.name!r} is {node.kind}; leave it out")
         if node.weights is not None:
             yield Violation(where, "a node with a trunk starts from random weights; leave out trunk or weights")
+        if gives_logits_only(node.model):
+            yield Violation(where, f"a {node.model} has no layers to share; use a built-in model or leave it out")
         if node.name in followed:
             yield Violation(where, f"an EMA node follows {node.name!r}, which then cannot share layers; leave it out")
         if models.setdefault(node.trunk, node.model) != node.model:
@@ -286,6 +289,22 @@ def _losses(graph: Graph) -> Iterator[Violation]:
         yield from (
             Violation((*where, name), f"{kind} has no {name}; leave it out") for name in _foreign_of_loss(edge.loss)
         )
+
+
+def _maps(graph: Graph) -> Iterator[Violation]:
+    """An attention loss needs two maps (spec 2.2); whether the user's own models have one, the trainer finds out."""
+    models = {node.name: node.model for node in graph.nodes}
+    models |= {node.name: models.get(node.follows, "") for node in graph.nodes if node.follows}
+    for position, edge in enumerate(graph.edges):
+        if not edge.is_live or edge.loss.type not in ATTENTION:
+            continue
+        for end in (edge.source, edge.destination):
+            if gives_logits_only(model := models.get(end, "")):
+                message = (
+                    f"{edge.loss.type} is an attention loss on a model without a map: {end!r} is a {model}; use a "
+                    f"built-in model such as resnet32 or abn-resnet20"
+                )
+                yield Violation(("edges", position, "loss", "type"), message)
 
 
 def _foreign_of_loss(loss: Loss) -> list[str]:

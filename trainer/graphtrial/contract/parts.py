@@ -173,7 +173,10 @@ class Weights(Model):
     uri: Reference | None = None
     """An object of published weights: ``file://`` or ``s3://``."""
     torchvision: Reference | None = None
-    """A name of the model's own weights there, such as ``IMAGENET1K_V1``; the model is ``torchvision:NAME``."""
+    """A name of the model's own weights there, such as ``IMAGENET1K_V1``.
+
+    The model is ``torchvision:NAME``, ``resnet18`` to ``resnet152``, or an ABN on one of these.
+    """
     node: NodeOfGraph | None = None
     """A network of a graph that stands earlier in the list."""
 

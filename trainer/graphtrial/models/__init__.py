@@ -1,13 +1,26 @@
-"""The built-in networks, by the names of the catalogue.
+"""The networks, by the names of the catalogue and of other origins.
 
 A network is a function from images to logits; this room must not know what it learns from or from whom. Sizes and
-costs are stated, without torch, by ``graphtrial.contract.model_size``.
+costs of the built-in ones are stated, without torch, by ``graphtrial.contract.model_size``.
 
-Decided against: torchvision's ResNets, whose stem is made for 224 pixels, and hooks for attention maps before a loss
-reads them.
+Decided against: hooks for attention maps before a loss reads them, and layers of our own where torchvision has them.
 """
 
-from graphtrial.models.build import UnknownModel, build
+from graphtrial.models.build import build
+from graphtrial.models.errors import ModelError
+from graphtrial.models.fitting import fit
 from graphtrial.models.output import Observed, Output, observe
+from graphtrial.models.pretrained import torchvision_weights
+from graphtrial.models.sharing import map_side, share_trunk
 
-__all__ = ["Observed", "Output", "UnknownModel", "build", "observe"]
+__all__ = [
+    "ModelError",
+    "Observed",
+    "Output",
+    "build",
+    "fit",
+    "map_side",
+    "observe",
+    "share_trunk",
+    "torchvision_weights",
+]

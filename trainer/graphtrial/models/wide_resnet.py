@@ -2,7 +2,7 @@
 
 Depth 6n + 4 and width k: a 3x3 convolution to 16 channels, then three groups of n blocks with 16k, 32k and 64k
 channels. A block whose channels change feeds its shortcut, a 1x1 convolution, from the activated input, as the
-authors' code does.
+authors' code does. Larger images are first reduced as those of the CIFAR ResNets (spec 7.1).
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from graphtrial.contract.catalogue import Architecture
 from graphtrial.models.output import Output
-from graphtrial.models.resnet import attention_transfer_map
+from graphtrial.models.resnet import attention_transfer_map, beginning
 
 _STEM = 16
-_CHANNELS = (16, 32, 64)
-"""Of each group, per unit of width."""
 
 
 class WideResNet(nn.Module):
     """Images [B, channels, S, S] to logits [B, classes]."""
 
-    def __init__(self, depth: int, width: int, *, classes: int, channels: int) -> None:
+    def __init__(self, shape: Architecture, *, classes: int, channels: int, image_size: int) -> None:
         super().__init__()
-        blocks = (depth - 4) // 6
-        first, second, third = (base * width for base in _CHANNELS)
-        stem = nn.Conv2d(channels, _STEM, 3, padding=1, bias=False)
-        self.lower = nn.Sequential(stem, _group(_STEM, first, blocks, 1), _group(first, second, blocks, 2))
+        (first, blocks), (second, _), (third, _) = shape.groups
+        kernel, reduction = beginning(image_size)
+        stem = nn.Conv2d(channels, _STEM, kernel, padding=kernel // 2, bias=False)
+        groups = (_group(_STEM, first, blocks, 1), _group(first, second, blocks, 2))
+        self.lower = nn.Sequential(stem, *reduction, *groups)
         self.last = _group(second, third, blocks, 2)
         self.norm = nn.BatchNorm2d(third)
         self.linear = nn.Linear(third, classes)

@@ -23,8 +23,12 @@ class Store(Protocol):
     def url_of(self, key: str) -> str:
         """The object's URI, under which ``open_store`` finds its folder."""
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, *, unsigned: bool = False) -> bytes:
         """The object's bytes, verified.
+
+        Args:
+            key: Which.
+            unsigned: Whether it may carry no SHA-256, because somebody else has put it there.
 
         Raises:
             Missing: If there is no such object.

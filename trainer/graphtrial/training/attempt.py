@@ -158,8 +158,9 @@ def _put_together(
     training = spec.training
     needed = needed_nodes(spec.graph, spec.objective.score_of)
     networks = build_networks(
-        spec, needed, classes=data.classes, channels=data.channels, train_digest=data.train_digest, device=device
-    )
+        spec, needed, classes=data.classes, channels=data.channels, image_size=data.image_size,
+        train_digest=data.train_digest, device=device,
+    )  # fmt: skip
 
     def batches(images: ImageSet, size: int, *augmentations: Augmentation) -> Batches:
         return Batches(

@@ -1,21 +1,18 @@
-"""The networks of a graph: their first weights, teachers included, and the weights that others start from.
-
-A published object is ``{"weights": state_dict, "model": name, "train_digest": digest of the images trained on}``.
-"""
+"""The networks of a graph: their first weights, what they share, and the weights that they leave for others."""
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-from graphtrial.contract import Node, NodeKind, TrialSpec, derive
-from graphtrial.models import UnknownModel, build
-from graphtrial.storage import StorageError, Store, open_store
-from graphtrial.training.checkpoint import load
+from graphtrial.contract import ATTENTION, Graph, NodeKind, Resize, TrialSpec, derive
+from graphtrial.models import ModelError, build, map_side, share_trunk
 from graphtrial.training.errors import RefusedError
+from graphtrial.training.weights import load_weights, opened
 
 
 def build_networks(
@@ -24,33 +21,43 @@ def build_networks(
     *,
     classes: int,
     channels: int,
+    image_size: int,
     train_digest: str,
     device: torch.device,
 ) -> dict[str, nn.Module]:
-    """A network for each needed node that has one, by node name, on the device, with its first weights.
+    """A network for each needed node that has one, in the graph's order, on the device, with its first weights.
 
-    Node k is drawn from the stream (seed, "init", k): the same whatever else the graph holds.
+    Node k is drawn from the stream (seed, "init", k): the same whatever else the graph holds. Nodes that name the
+    same trunk have one module ``lower``, that of the first of them. An EMA node's network is a copy of the one that
+    it follows, without gradient.
 
     Raises:
-        RefusedError: If a model is unknown, or weights are missing, of another model or of other images.
+        RefusedError: If a model is unknown or cannot take these images; weights are missing, of another model or of
+            other images; layers cannot be shared; or an attention loss finds no maps, or unequal ones.
         StorageError: If an object of weights cannot be read.
     """
-    networks: dict[str, nn.Module] = {}
-    for index, node in enumerate(spec.graph.nodes):
-        if node.name not in needed or node.kind is NodeKind.ENSEMBLE:
+    graph, networks = spec.graph, dict[str, nn.Module]()
+    for index, node in enumerate(graph.nodes):
+        if node.name not in needed or node.kind not in (NodeKind.TRAINED, NodeKind.FROZEN):
             continue
+        where = f"graph.nodes[{index}]"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(spec.seed, "init", node.name))
             try:
-                network = build(node.model, classes=classes, channels=channels)
-            except UnknownModel as error:
-                raise RefusedError(f"graph.nodes[{index}].model: {error}") from error
+                network = build(node.model, classes=classes, channels=channels, image_size=image_size)
+            except ModelError as error:
+                raise RefusedError(f"{where}.model: {error}") from error
         if node.weights is not None:
-            _load_weights(network, node, spec, train_digest)
+            load_weights(network, node, spec, where=where, classes=classes, digest=train_digest)
         if node.kind is NodeKind.FROZEN:
             network.requires_grad_(False)
-        networks[node.name] = network.to(device)
-    return networks
+        networks[node.name] = network
+    _share_trunks(graph, networks)
+    for node in graph.nodes:
+        if node.name in needed and node.kind is NodeKind.EMA:
+            networks[node.name] = copy.deepcopy(networks[node.follows]).requires_grad_(False)
+    _check_maps(graph, networks, channels, image_size)
+    return {node.name: networks[node.name].to(device) for node in graph.nodes if node.name in networks}
 
 
 def publish(spec: TrialSpec, networks: Mapping[str, nn.Module], train_digest: str) -> None:
@@ -64,38 +71,42 @@ def publish(spec: TrialSpec, networks: Mapping[str, nn.Module], train_digest: st
         weights = {key: value.cpu() for key, value in networks[name].state_dict().items()}
         model = spec.graph.node(name).model
         torch.save({"weights": weights, "model": model, "train_digest": train_digest}, buffer)
-        store, key = _opened(uri, spec)
+        store, key = opened(uri, spec)
         store.write(key, buffer.getvalue())
 
 
-def _load_weights(network: nn.Module, node: Node, spec: TrialSpec, train_digest: str) -> None:
-    assert node.weights is not None
-    taught = spec.teachers.get(node.name)
-    uri = taught or node.weights.uri
-    if uri is None:
-        raise RefusedError(f"teachers: node {node.name!r} starts from other weights; name their object's URI here")
-    store, key = _opened(uri, spec)
-    content = load(store.read(key), uri)
-    if missing := {"weights", "model", "train_digest"} - content.keys():
-        raise RefusedError(f"teachers: {uri} has no {', '.join(sorted(missing))}; use an object that a trial published")
-    if content["model"] != node.model:
-        raise RefusedError(f"teachers: {uri} is a {content['model']} and node {node.name!r} a {node.model}")
-    # A URI that the user wrote may be of other data on purpose; a teacher of the search never is.
-    if taught and content["train_digest"] != train_digest:
-        raise RefusedError(
-            f"teachers: {uri} was trained on other images than this trial trains on, and may have seen those that it "
-            f"is scored on; train it on the same data and split"
-        )
-    try:
-        network.load_state_dict(content["weights"])
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise RefusedError(f"teachers: the weights in {uri} do not fit node {node.name!r}: {reason}") from error
+def _share_trunks(graph: Graph, networks: Mapping[str, nn.Module]) -> None:
+    trunks: dict[str, dict[int, nn.Module]] = {}
+    for index, node in enumerate(graph.nodes):
+        if node.trunk and node.name in networks:
+            trunks.setdefault(node.trunk, {})[index] = networks[node.name]
+    for members in trunks.values():
+        try:
+            share_trunk(list(members.values()))
+        except ModelError as error:
+            raise RefusedError(f"graph.nodes[{min(members)}].trunk: {error}") from error
 
 
-def _opened(uri: str, spec: TrialSpec) -> tuple[Store, str]:
-    folder, _, key = uri.rpartition("/")
-    if not folder or not key:
-        raise StorageError(f"{uri!r} names no object; use file:///folder/name.pt or s3://bucket/name.pt")
-    place = spec.checkpoint
-    return open_store(folder, endpoint=place.endpoint, region=place.region, path_style=place.path_style), key
+def _check_maps(graph: Graph, networks: Mapping[str, nn.Module], channels: int, image_size: int) -> None:
+    """Refuse attention losses between networks without maps, and on maps that they do not fit (spec 2.2)."""
+    sides: dict[str, int] = {}
+    for index, edge in enumerate(graph.edges):
+        where = f"graph.edges[{index}].loss"
+        if not edge.is_live or edge.loss.type not in ATTENTION or edge.destination not in networks:
+            continue
+        for name in (edge.source, edge.destination):
+            side = sides.get(name) or map_side(networks[name], channels=channels, image_size=image_size)
+            if side is None:
+                raise RefusedError(
+                    f"{where}.type: {edge.loss.type} is an attention loss on a model without a map, that of node "
+                    f"{name!r}; use a model with one, such as resnet32 or abn-resnet20"
+                )
+            sides[name] = side
+        source, destination = sides[edge.source], sides[edge.destination]
+        if source != destination and edge.loss.resize is Resize.NONE:
+            raise RefusedError(
+                f"{where}.resize: the map of {edge.source!r} is {source}x{source} and that of {edge.destination!r} "
+                f"{destination}x{destination}; give resize: Bilinear, or models with equal maps"
+            )
+        if edge.loss.crops and max(edge.loss.crops) > source:
+            raise RefusedError(f"{where}.crops: {max(edge.loss.crops)} is more than the map's side, {source} cells")
