@@ -15,15 +15,24 @@ class DataError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """Images with their labels, in memory.
+    """Images with their labels, in memory or memory-mapped.
 
     Attributes:
-        images: uint8 [N, C, S, S], laid out channels last.
+        images: uint8 [M, C, K, K], laid out channels last.
         labels: int64 [N], each from 0 to the number of classes less one.
+        rows: int64 [N], where in ``images`` each image lies; None: in order, and M = N.
+        side: S of what networks see, at most K.
     """
 
     images: Tensor
     labels: Tensor
+    rows: Tensor | None = None
+    side: int = 0
+    """0 stands for K."""
+
+    def __post_init__(self) -> None:
+        """Fill in the side."""
+        object.__setattr__(self, "side", self.side or self.images.shape[-1])
 
     def __len__(self) -> int:
         return len(self.labels)
