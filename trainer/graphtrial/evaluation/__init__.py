@@ -4,6 +4,7 @@ It reads networks and images and returns scores. It must not know when an evalua
 where a score goes.
 """
 
-from graphtrial.evaluation.evaluator import Evaluator, Scores, unsupported
+from graphtrial.evaluation.evaluator import Evaluator, Scores
+from graphtrial.evaluation.metrics import metric_problem
 
-__all__ = ["Evaluator", "Scores", "unsupported"]
+__all__ = ["Evaluator", "Scores", "metric_problem"]

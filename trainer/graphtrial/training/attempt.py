@@ -16,8 +16,7 @@ from torch import nn
 
 from graphtrial.contract import Augmentation, Device, ExitCode, Model, Split, TrialSpec, digest, needed_nodes
 from graphtrial.data import Batches, ImageSet, TrialData, load
-from graphtrial.evaluation import Evaluator
-from graphtrial.evaluation import unsupported as unsupported_objective
+from graphtrial.evaluation import Evaluator, metric_problem
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import Machine, Snapshot, TrialFolder
 from graphtrial.training.errors import RefusedError
@@ -60,6 +59,8 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
     exposition.steps, exposition.evaluations = state.step, len(state.evaluations)
     patiently(lambda: _announce(spec, state, folder, exposition.port))
     data = load(spec.data, spec.split, unlabelled=spec.graph.semi_supervised, cache=spec.cache)
+    if problem := metric_problem(spec.objective.metric, data.classes):
+        raise RefusedError(problem)
     parts = patiently(lambda: _put_together(spec, data, machine, device, outbox, exposition))
     code = Training(parts, state, snapshot).run(stop_requested)
     if code is ExitCode.DONE and state.step == parts.timetable.total_steps:
@@ -71,7 +72,7 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
 
 def _check(spec: TrialSpec) -> None:
     """Refuse what a valid spec may say and this version cannot do."""
-    found = unsupported_objective(spec.objective)
+    found: list[str] = []
     if spec.split is Split.FULL and spec.stop_after is not None:
         found.append("stopAfter: a trial on all training images is scored at its last evaluation only; leave it out")
     needed = needed_nodes(spec.graph, spec.objective.score_of)
