@@ -7,6 +7,17 @@ Serialised objects leave defaults out: a field added later does not change the d
 """
 
 from graphtrial.contract._base import Model, Violation, problems, refuse
+from graphtrial.contract.analysis import (
+    ANALYSIS,
+    MAPS,
+    Analysis,
+    OutputAnalysis,
+    PairAnalysis,
+    SampleAnalysis,
+    SubsetAnalysis,
+    correlation,
+    score_modes,
+)
 from graphtrial.contract.canonical import canonical_graph, canonical_json, digest, graph_digest
 from graphtrial.contract.catalogue import (
     MODEL_PATTERN,
@@ -81,11 +92,13 @@ from graphtrial.contract.trial import (
 )
 
 __all__ = [
+    "ANALYSIS",
     "ATTENTION",
     "DATASETS",
     "DATASET_PATTERN",
     "ENSEMBLE",
     "LABEL",
+    "MAPS",
     "MODELS",
     "MODEL_PATTERN",
     "PLANNED_DATASETS",
@@ -93,6 +106,7 @@ __all__ = [
     "TEMPERED",
     "TORCHVISION_PATTERN",
     "UNLABELLED",
+    "Analysis",
     "Architecture",
     "Augmentation",
     "Average",
@@ -119,6 +133,8 @@ __all__ = [
     "NodeKind",
     "NodeOfGraph",
     "Objective",
+    "OutputAnalysis",
+    "PairAnalysis",
     "Part",
     "Precision",
     "Pretrained",
@@ -126,10 +142,12 @@ __all__ = [
     "Reduction",
     "Resize",
     "RungScore",
+    "SampleAnalysis",
     "Schedule",
     "ScheduleType",
     "ScoreOf",
     "Split",
+    "SubsetAnalysis",
     "Training",
     "TrialResult",
     "TrialSpec",
@@ -139,6 +157,7 @@ __all__ = [
     "architecture",
     "canonical_graph",
     "canonical_json",
+    "correlation",
     "derive",
     "digest",
     "gives_logits_only",
@@ -149,6 +168,7 @@ __all__ = [
     "needed_nodes",
     "problems",
     "refuse",
+    "score_modes",
     "score_violations",
     "scored_nodes",
     "settle_isolated",

@@ -27,7 +27,11 @@ class Scores(NamedTuple):
 
 
 class Evaluator:
-    """Scores the networks of one graph again and again on the same images."""
+    """Scores the networks of one graph again and again on the same images.
+
+    Attributes:
+        batches: Gives those images and their labels, from the first to the last.
+    """
 
     def __init__(
         self,
@@ -50,7 +54,7 @@ class Evaluator:
             precision: Of the networks' arithmetic.
             device: Where networks and batches are.
         """
-        self._graph, self._networks, self._batches = graph, networks, batches
+        self._graph, self._networks, self.batches = graph, networks, batches
         self._objective, self._precision, self._device = objective, precision, device
         self._frozen_logits: dict[str, Tensor] = {}
 
@@ -72,7 +76,7 @@ class Evaluator:
         running = {name: net.eval() for name, net in self._networks.items() if name not in self._frozen_logits}
         parts: dict[str, list[Tensor]] = {name: [] for name in running}
         labels: list[Tensor] = []
-        for images, batch_labels in self._batches():
+        for images, batch_labels in self.batches():
             ordered = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision is Precision.BF16):
                 for name, network in running.items():

@@ -6,6 +6,7 @@ are shown as early as can be.
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -14,9 +15,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from graphtrial.contract import Augmentation, Device, ExitCode, Model, Split, TrialSpec, digest, needed_nodes
+from graphtrial.contract import (
+    Augmentation,
+    Device,
+    ExitCode,
+    Model,
+    Purpose,
+    Split,
+    TrialSpec,
+    digest,
+    needed_nodes,
+)
 from graphtrial.data import Batches, ImageSet, TrialData, load
-from graphtrial.evaluation import Evaluator, metric_problem
+from graphtrial.evaluation import Evaluator, analyse, look, maps_for_umap, metric_problem
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import Machine, Snapshot, TrialFolder
 from graphtrial.training.errors import RefusedError
@@ -32,6 +43,10 @@ from graphtrial.training.step import GraphStep
 from graphtrial.training.timetable import Timetable
 
 _EVALUATION_BATCH = 512
+_ANALYSED = (Purpose.SEARCH, Purpose.COMPARE)
+"""Runs that a report shows: the few that reach the end of a search, one of which is the best, and the comparison's."""
+
+_log = logging.getLogger(__name__)
 
 
 def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Callable[[], bool]) -> ExitCode:
@@ -67,7 +82,22 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
         outbox.put(Job("the weights for others", lambda: publish(spec, parts.networks, data.train_digest)))
         outbox.put(Job("the final weights", lambda: folder.export(parts.networks)))
         outbox.put(Job("the removal of checkpoints", folder.tidy))
+        if spec.purpose in _ANALYSED:
+            _analyse(parts, data, device)
     return code
+
+
+def _analyse(parts: Parts, data: TrialData, device: torch.device) -> None:
+    """Leave what is said of the networks; whatever goes wrong in it, the training is done and stays so."""
+    spec, outbox = parts.spec, parts.outbox
+    try:
+        seen = look(parts.networks, parts.evaluator.batches(), precision=spec.training.precision, device=device)
+        analysis = analyse(spec.graph, parts.networks, seen, mean=data.mean, std=data.std)
+        maps = maps_for_umap(seen)
+    except Exception:
+        _log.exception("the trial is done, but its networks could not be analysed")
+        return
+    outbox.put(Job("the analysis", lambda: outbox.folder.leave(analysis, maps)))
 
 
 def _check(spec: TrialSpec) -> None:

@@ -4,6 +4,7 @@
     latest.json                       pointer to one of them, switched last, never to a lower attempt
     reports/<attempt>-<id>.json       TrialResult
     weights/<node>.safetensors        final weights of each network, for others to use
+    analysis.json, maps.npz           what is said of them at the end (``contract.Analysis``), and maps for UMAP
     port                              where this attempt answers for Prometheus, as text
 
 ``id`` is drawn by each process, so that two processes of one attempt never write one object. No random state is
@@ -40,7 +41,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from graphtrial.contract import Evaluation, Model, RungScore, TrialResult
+from graphtrial.contract import ANALYSIS, MAPS, Analysis, Evaluation, Model, RungScore, TrialResult
 from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError, Store
 
 POINTER = "latest.json"
@@ -206,6 +207,12 @@ class TrialFolder:
         for name, network in networks.items():
             weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
             self._store.write(f"{WEIGHTS}{name}.safetensors", safetensors.torch.save(weights))
+
+    def leave(self, analysis: Analysis, maps: bytes | None) -> None:
+        """Store what is said of the networks, and their maps where they have some; the analysis last."""
+        if maps is not None:
+            self._store.write(MAPS, maps)
+        self._store.write(ANALYSIS, json.dumps(analysis.to_json()).encode())
 
     def announce(self, port: int) -> None:
         """Say at which port this attempt answers."""
