@@ -6,12 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from tests.trials import label_edge, single_node, trial_spec
 
 from graphtrial.contract import ANALYSIS, MAPS, Analysis, ExitCode, TrialSpec
 from graphtrial.storage import open_store
 from graphtrial.training import attempt as attempt_module
 from graphtrial.training.checkpoint import TrialFolder, decode
+from graphtrial.training.errors import RefusedError
 from graphtrial.training.outbox import Outbox
 from graphtrial.training.state import State, result
 
@@ -151,3 +153,14 @@ def test_an_analysis_that_fails_does_not_fail_the_trial(tmp_path, monkeypatch, c
     assert analysis_in(tmp_path) is None
     assert "could not be analysed" in caplog.text
     assert open_store(tmp_path.as_uri()).exists("weights/1.safetensors")
+
+
+def test_a_metric_that_says_nothing_of_the_data_is_refused(tmp_path):
+    """Of two classes each is among the best five."""
+    for number in range(40):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+    data = {"dataset": "ImageFolder", "uri": str(tmp_path / "images"), "imageSize": 8}
+    with pytest.raises(RefusedError, match=r"objective.metric: Top5Accuracy of 2 classes"):
+        trained(tmp_path / "trial", data=data, objective={"metric": "Top5Accuracy"})

@@ -33,6 +33,7 @@ from graphtrial.contract.catalogue import (
     takes_torchvision_weights,
 )
 from graphtrial.contract.datasets import DATASET_PATTERN, DATASETS, PLANNED_DATASETS, Dataset
+from graphtrial.contract.events import EVENTS, Event, EventKind, events_of, events_text
 from graphtrial.contract.exit_codes import ExitCode
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import (
@@ -97,6 +98,7 @@ __all__ = [
     "DATASETS",
     "DATASET_PATTERN",
     "ENSEMBLE",
+    "EVENTS",
     "LABEL",
     "MAPS",
     "MODELS",
@@ -116,6 +118,8 @@ __all__ = [
     "Device",
     "Edge",
     "Evaluation",
+    "Event",
+    "EventKind",
     "ExitCode",
     "Forward",
     "Gate",
@@ -160,6 +164,8 @@ __all__ = [
     "correlation",
     "derive",
     "digest",
+    "events_of",
+    "events_text",
     "gives_logits_only",
     "graph_digest",
     "is_built_in",

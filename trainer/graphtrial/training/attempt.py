@@ -31,6 +31,7 @@ from graphtrial.evaluation import Evaluator, analyse, look, maps_for_umap, metri
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import Machine, Snapshot, TrialFolder
 from graphtrial.training.errors import RefusedError
+from graphtrial.training.events import note_start, put_events
 from graphtrial.training.exposition import Exposition
 from graphtrial.training.feed import Feed
 from graphtrial.training.loop import Parts, Training
@@ -67,12 +68,15 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
     folder, patiently = outbox.folder, partial(when_it_answers, stop_requested=stop_requested)
     snapshot = patiently(folder.latest)
     state.rungs.update(patiently(folder.reported_rungs))
+    state.events = patiently(folder.events)
     if snapshot is not None:
         _take_over(spec, state, snapshot, machine)
     exposition = Exposition(spec)
     exposition.rungs.update(state.rungs)
     exposition.steps, exposition.evaluations = state.step, len(state.evaluations)
     patiently(lambda: _announce(spec, state, folder, exposition.port))
+    note_start(spec, state)
+    put_events(outbox, state)
     data = load(spec.data, spec.split, unlabelled=spec.graph.semi_supervised, cache=spec.cache)
     if problem := metric_problem(spec.objective.metric, data.classes):
         raise RefusedError(problem)

@@ -5,6 +5,7 @@
     reports/<attempt>-<id>.json       TrialResult
     weights/<node>.safetensors        final weights of each network, for others to use
     analysis.json, maps.npz           what is said of them at the end (``contract.Analysis``), and maps for UMAP
+    events.jsonl                      what happened, of all attempts (``contract.Event``)
     port                              where this attempt answers for Prometheus, as text
 
 ``id`` is drawn by each process, so that two processes of one attempt never write one object. No random state is
@@ -41,7 +42,18 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from graphtrial.contract import ANALYSIS, MAPS, Analysis, Evaluation, Model, RungScore, TrialResult
+from graphtrial.contract import (
+    ANALYSIS,
+    EVENTS,
+    MAPS,
+    Analysis,
+    Evaluation,
+    Event,
+    Model,
+    RungScore,
+    TrialResult,
+    events_of,
+)
 from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError, Store
 
 POINTER = "latest.json"
@@ -201,6 +213,20 @@ class TrialFolder:
         """Store this attempt's result in place of its earlier one."""
         text = result.model_dump_json(by_alias=True, exclude_defaults=True, indent=1)
         self._store.write(f"{REPORTS}{self._name}.json", text.encode())
+
+    def events(self) -> list[Event]:
+        """What earlier attempts have told, as far as it can be read."""
+        try:
+            return events_of(self._store.read(EVENTS).decode(errors="replace"))
+        except Missing:
+            return []
+        except Corrupt as error:
+            _log.warning("earlier events are passed over: %s", error)
+            return []
+
+    def write_events(self, text: str) -> None:
+        """Store what has happened in place of what was told before."""
+        self._store.write(EVENTS, text.encode())
 
     def export(self, networks: Mapping[str, nn.Module]) -> None:
         """Store each network's weights without pickle; the names of its tensors are those of its ``state_dict``."""
