@@ -158,7 +158,7 @@ def test_an_analysis_that_fails_does_not_fail_the_trial(tmp_path, monkeypatch, c
 def test_a_metric_that_says_nothing_of_the_data_is_refused(tmp_path):
     """Of two classes each is among the best five."""
     for number in range(40):
-        path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        path = tmp_path / "images" / "train" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
     data = {"dataset": "ImageFolder", "uri": str(tmp_path / "images"), "imageSize": 8}
