@@ -223,7 +223,6 @@ def test_a_taken_port_ends_a_trial_with_its_number(server, tmp_path):
     ("changes", "code", "message"),
     [
         ({"rung": [1]}, ExitCode.BAD_SPEC, "TrialSpec.rung: unknown field"),
-        ({"objective": {"metric": "MacroF1"}}, ExitCode.BAD_SPEC, "objective.metric: MacroF1 is not there yet"),
         ({"split": "Full", "stopAfter": 1}, ExitCode.BAD_SPEC, "stopAfter: "),
         ({"publish": {"4": "file:///tmp/x.pt"}}, ExitCode.BAD_SPEC, "publish: node '4'"),
         ({"graph": three_nodes()}, ExitCode.BAD_SPEC, "teachers: node '3'"),

@@ -23,7 +23,6 @@ ON_THIS_INSTALLATION = {
 """By the field that the message names: what an installation cannot run of a manifest that is valid as such."""
 PLANNED = {
     "spec.compression": {"compression": {"student": "resnet8"}},
-    "spec.objective.metric": {"objective": {"metric": "Top5Accuracy"}},
     "spec.data.dataset": {"data": {"dataset": "mylab.data:Birds"}},
     "spec.space.auxiliaryKinds[0]": {
         "space": quick().spec["space"] | {"auxiliaryKinds": ["EMA"]},

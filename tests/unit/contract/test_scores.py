@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from tests.builders import GraphBuilder, a_graph
 from tests.unit.contract.drawn_graphs import graphs
 
-from graphtrial.contract import Graph, NodeKind, ScoreOf, Violation, needed_nodes, score_violations, scored_nodes
+from graphtrial.contract import (
+    Graph,
+    NodeKind,
+    ScoreOf,
+    Violation,
+    needed_nodes,
+    score_modes,
+    score_violations,
+    scored_nodes,
+)
 
 TARGET, ENSEMBLE, BEST = ScoreOf.TARGET_NODE, ScoreOf.ENSEMBLE, ScoreOf.BEST_NODE
 TEACHERS = a_graph().frozen("1").frozen("2", copy=1)
@@ -130,3 +141,24 @@ def test_what_is_needed_is_closed(graph: Graph):
             if node.name in needed:
                 assert set(node.members) <= needed
                 assert node.kind is not NodeKind.EMA or node.follows in needed
+
+
+NODES = {"1": 0.6, "2": 0.8, "3": 0.7, "ensemble": 0.9}
+
+
+def test_the_score_modes_of_a_graph():
+    """Node 2 is frozen: it counts for the mean, and never as the best (spec 5.3)."""
+    expected = {"target": 0.6, "best": 0.7, "mean": 0.7, "ensemble": 0.9}
+    assert score_modes(MIXED.obj(), NODES) == pytest.approx(expected)
+
+
+def test_the_mean_is_that_of_the_ensembles_members():
+    """An Ensemble node says who they are, and is none of them."""
+    graph = MIXED.ensemble("all", "1", "2").obj()
+    assert score_modes(graph, NODES | {"all": 0.9})["mean"] == pytest.approx(0.7)
+
+
+def test_a_score_that_is_not_known_is_left_out():
+    """Only the target was evaluated; a node that diverged is not the best."""
+    assert score_modes(MIXED.obj(), {"1": 0.6}) == {"target": 0.6, "best": 0.6, "mean": 0.6}
+    assert score_modes(MIXED.obj(), {"1": math.nan, "3": 0.5})["best"] == 0.5

@@ -8,7 +8,7 @@ from tests.trials import label_edge, transfer_edge
 from torch import nn
 
 from graphtrial.contract import Graph, Objective, Precision
-from graphtrial.evaluation import Evaluator, unsupported
+from graphtrial.evaluation import Evaluator
 
 LABELS = torch.tensor([0, 1, 2, 0])
 RIGHT = torch.eye(3)[LABELS] * 2
@@ -125,7 +125,18 @@ def test_frozen_nodes_run_once_however_often_a_trial_is_evaluated():
     assert {name: network.runs for name, network in networks.items()} == {"1": 4, "2": 4, "3": 2}
 
 
-def test_metrics_that_are_not_there_yet_are_named():
-    """The message names the field, and what serves instead."""
-    assert unsupported(Objective()) == []
-    assert unsupported(Objective(metric="MacroF1")) == ["objective.metric: MacroF1 is not there yet; use Accuracy"]
+def test_the_metric_asked_for_is_measured_of_every_node_and_the_ensemble():
+    """Log loss of uniform outputs is that of guessing, wherever they come from."""
+    evaluate, _ = evaluator(graph(), dict.fromkeys("123", torch.zeros(4, 3)), metric="NegativeLogLoss")
+    assert evaluate().nodes == pytest.approx(dict.fromkeys(["1", "2", "3", "ensemble"], -math.log(3)))
+
+
+def test_the_log_loss_of_mean_probabilities_is_that_of_the_mean():
+    """Averaged probabilities are no logits: a softmax of them would flatten what the ensemble says (4.1)."""
+    outputs = {name: torch.randn(4, 3, generator=torch.Generator().manual_seed(int(name))) for name in "123"}
+    node = {"name": "mean", "kind": "Ensemble", "members": ["1", "2", "3"], "average": "Probabilities"}
+    nodes = [*graph().to_json()["nodes"], node]
+    evaluate, _ = evaluator(graph(nodes=nodes), outputs, score_of="Ensemble", metric="NegativeLogLoss")
+    mean = sum(output.double().softmax(1) for output in outputs.values()) / 3
+    expected = sum(math.log(mean[sample, label]) for sample, label in enumerate(LABELS.tolist())) / 4
+    assert evaluate().score == pytest.approx(expected, abs=1e-6)

@@ -6,6 +6,7 @@ import pytest
 from tests.searches import a_search
 
 from graphsearch.search.support import unsupported
+from graphtrial.contract import Metric
 
 LABEL = {"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}}
 NODES = [{"name": "1", "model": "resnet8"}, {"name": "2", "model": "resnet8"}]
@@ -23,7 +24,6 @@ def an_edge(source, loss, gate="Through"):
 
 NODE = {"name": "2", "kind": "Frozen", "model": "resnet8"}
 LINES = [
-    ("a metric", a_search().scored_by("TargetNode", metric="MacroF1"), "spec.objective.metric: MacroF1"),
     ("a planned data set", a_search().having(data={"dataset": "CUB200"}), "spec.data.dataset: CUB200"),
     ("a data set by name", a_search().having(data={"dataset": "lab.sets:Mine"}), "spec.data.dataset: lab.sets:Mine"),
     ("data in S3", a_search().having(data={"dataset": "CIFAR10", "uri": "s3://b/c"}), "spec.data.uri: s3://"),
@@ -81,22 +81,23 @@ def test_torchvision_is_named_for_the_model_and_its_weights():
 
 
 def test_what_can_run_gives_no_line():
-    """Spaces and lists of built-in models, label and KL edges, teachers, stages, cut edges and evaluated ensembles."""
+    """Built-in models, label and KL edges, teachers, stages, cut edges, evaluated ensembles, every metric."""
     mean = {"name": "3", "kind": "Ensemble", "members": ["1", "2"]}
     runs = [
         a_search().with_nodes(3, "wrn-28-2", gates=["Through", "Cutoff", "Linear", "Correct", "Sine"]).compared(2, 2),
+        *(a_search().scored_by("TargetNode", metric=metric.value) for metric in Metric),
         a_list(an_edge("2", "Apart", gate="Cutoff"), nodes=[*NODES, mean]),
         a_list(an_edge("2", "KL"), nodes=[NODES[0], {**NODE, "weights": {"pretrained": {}}}]),
     ]
-    assert [unsupported(search.obj()) for search in runs] == [[], [], []]
+    assert [unsupported(search.obj()) for search in runs] == [[]] * len(runs)
 
 
 def test_all_lines_come_in_the_order_of_the_manifest():
     """Several at once."""
-    search = a_search().scored_by("TargetNode", metric="MacroF1").having(compression={"student": "resnet8"})
+    search = a_search().having(data={"dataset": "CUB200"}, compression={"student": "resnet8"})
     lines = unsupported(search.in_space(targetModels=["resnet18"]).obj())
     assert [line.partition(":")[0] for line in lines] == [
-        "spec.objective.metric",
+        "spec.data.dataset",
         "spec.space.targetModels[0]",
         "spec.compression",
     ]

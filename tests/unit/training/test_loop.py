@@ -6,12 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from tests.trials import label_edge, single_node, trial_spec
 
-from graphtrial.contract import ExitCode, TrialSpec
+from graphtrial.contract import ANALYSIS, MAPS, Analysis, ExitCode, TrialSpec
 from graphtrial.storage import open_store
 from graphtrial.training import attempt as attempt_module
 from graphtrial.training.checkpoint import TrialFolder, decode
+from graphtrial.training.errors import RefusedError
 from graphtrial.training.outbox import Outbox
 from graphtrial.training.state import State, result
 
@@ -119,3 +121,46 @@ def test_a_node_without_a_path_to_the_score_is_not_trained_and_named(tmp_path):
     spec = TrialSpec.model_validate(trial_spec(tmp_path, graph=graph))
     assert result(spec, state).unused_nodes == ("2",)
     assert set(state.evaluations[-1].nodes) == set(state.evaluations[-1].losses) == {"1"}
+
+
+def analysis_in(folder):
+    """What was left, None if nothing was."""
+    store = open_store(folder.as_uri())
+    return Analysis.model_validate_json(store.read(ANALYSIS)) if store.exists(ANALYSIS) else None
+
+
+@pytest.mark.parametrize(("purpose", "analysed"), [("Search", True), ("Compare", True), ("Finalist", False)])
+def test_a_trial_at_its_end_leaves_an_analysis(tmp_path, purpose, analysed):
+    """Of the runs that a report shows, on the images that it is scored on; its accuracy is the last score."""
+    _, state = trained(tmp_path, purpose=purpose)
+    found = analysis_in(tmp_path)
+    assert (found is not None) is analysed
+    if found is not None:
+        assert found.outputs["1"].accuracy == pytest.approx(state.evaluations[-1].score, abs=1e-6)
+        assert open_store(tmp_path.as_uri()).exists(MAPS)
+
+
+def test_a_stopped_trial_leaves_none(tmp_path):
+    """Its networks are not what a report shows."""
+    trained(tmp_path, stop_after_updates=5)
+    assert analysis_in(tmp_path) is None
+
+
+def test_an_analysis_that_fails_does_not_fail_the_trial(tmp_path, monkeypatch, caplog):
+    """What was trained is saved, and the log says why nothing more is there."""
+    monkeypatch.setattr(attempt_module, "analyse", lambda *_, **__: 1 / 0)
+    assert trained(tmp_path)[0] is ExitCode.DONE
+    assert analysis_in(tmp_path) is None
+    assert "could not be analysed" in caplog.text
+    assert open_store(tmp_path.as_uri()).exists("weights/1.safetensors")
+
+
+def test_a_metric_that_says_nothing_of_the_data_is_refused(tmp_path):
+    """Of two classes each is among the best five."""
+    for number in range(40):
+        path = tmp_path / "images" / "train" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+    data = {"dataset": "ImageFolder", "uri": str(tmp_path / "images"), "imageSize": 8}
+    with pytest.raises(RefusedError, match=r"objective.metric: Top5Accuracy of 2 classes"):
+        trained(tmp_path / "trial", data=data, objective={"metric": "Top5Accuracy"})

@@ -7,6 +7,17 @@ Serialised objects leave defaults out: a field added later does not change the d
 """
 
 from graphtrial.contract._base import Model, Violation, problems, refuse
+from graphtrial.contract.analysis import (
+    ANALYSIS,
+    MAPS,
+    Analysis,
+    OutputAnalysis,
+    PairAnalysis,
+    SampleAnalysis,
+    SubsetAnalysis,
+    correlation,
+    score_modes,
+)
 from graphtrial.contract.canonical import canonical_graph, canonical_json, digest, graph_digest
 from graphtrial.contract.catalogue import (
     MODEL_PATTERN,
@@ -22,6 +33,7 @@ from graphtrial.contract.catalogue import (
     takes_torchvision_weights,
 )
 from graphtrial.contract.datasets import DATASET_PATTERN, DATASETS, PLANNED_DATASETS, Dataset
+from graphtrial.contract.events import EVENTS, Event, EventKind, events_of, events_text
 from graphtrial.contract.exit_codes import ExitCode
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import (
@@ -81,11 +93,14 @@ from graphtrial.contract.trial import (
 )
 
 __all__ = [
+    "ANALYSIS",
     "ATTENTION",
     "DATASETS",
     "DATASET_PATTERN",
     "ENSEMBLE",
+    "EVENTS",
     "LABEL",
+    "MAPS",
     "MODELS",
     "MODEL_PATTERN",
     "PLANNED_DATASETS",
@@ -93,6 +108,7 @@ __all__ = [
     "TEMPERED",
     "TORCHVISION_PATTERN",
     "UNLABELLED",
+    "Analysis",
     "Architecture",
     "Augmentation",
     "Average",
@@ -102,6 +118,8 @@ __all__ = [
     "Device",
     "Edge",
     "Evaluation",
+    "Event",
+    "EventKind",
     "ExitCode",
     "Forward",
     "Gate",
@@ -119,6 +137,8 @@ __all__ = [
     "NodeKind",
     "NodeOfGraph",
     "Objective",
+    "OutputAnalysis",
+    "PairAnalysis",
     "Part",
     "Precision",
     "Pretrained",
@@ -126,10 +146,12 @@ __all__ = [
     "Reduction",
     "Resize",
     "RungScore",
+    "SampleAnalysis",
     "Schedule",
     "ScheduleType",
     "ScoreOf",
     "Split",
+    "SubsetAnalysis",
     "Training",
     "TrialResult",
     "TrialSpec",
@@ -139,8 +161,11 @@ __all__ = [
     "architecture",
     "canonical_graph",
     "canonical_json",
+    "correlation",
     "derive",
     "digest",
+    "events_of",
+    "events_text",
     "gives_logits_only",
     "graph_digest",
     "is_built_in",
@@ -149,6 +174,7 @@ __all__ = [
     "needed_nodes",
     "problems",
     "refuse",
+    "score_modes",
     "score_violations",
     "scored_nodes",
     "settle_isolated",

@@ -202,6 +202,8 @@ class Evaluation(Model):
     """Mean training loss of every trained node since the previous evaluation."""
     seconds: float
     """Spent in training and evaluation so far, over all attempts."""
+    learning_rate: float | None = None
+    """Of the last update before it."""
 
 
 class TrialResult(Model):

@@ -1,9 +1,11 @@
-"""How well the nodes of a graph do: the numbers that a trial is judged by (spec 5.3).
+"""How well the nodes of a graph do: what a trial is judged by (spec 5.3), and what is said of it at its end (spec 8).
 
-It reads networks and images and returns scores. It must not know when an evaluation is due, what a rung is or
+It reads networks and images and returns numbers. It must not know when an evaluation is due, what a rung is or
 where a score goes.
 """
 
-from graphtrial.evaluation.evaluator import Evaluator, Scores, unsupported
+from graphtrial.evaluation.evaluator import Evaluator, Scores
+from graphtrial.evaluation.metrics import metric_problem
+from graphtrial.evaluation.observation import analyse, look, maps_for_umap
 
-__all__ = ["Evaluator", "Scores", "unsupported"]
+__all__ = ["Evaluator", "Scores", "analyse", "look", "maps_for_umap", "metric_problem"]

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from graphtrial.contract import ENSEMBLE, Average, Graph, Metric, NodeKind, Objective, Precision, ScoreOf, scored_nodes
+from graphtrial.contract import ENSEMBLE, Average, Graph, NodeKind, Objective, Precision, ScoreOf, scored_nodes
+from graphtrial.evaluation.metrics import measure
 
 
 class Scores(NamedTuple):
@@ -26,7 +27,11 @@ class Scores(NamedTuple):
 
 
 class Evaluator:
-    """Scores the networks of one graph again and again on the same images."""
+    """Scores the networks of one graph again and again on the same images.
+
+    Attributes:
+        batches: Gives those images and their labels, from the first to the last.
+    """
 
     def __init__(
         self,
@@ -45,11 +50,11 @@ class Evaluator:
             networks: By node name, those of all nodes that the objective needs.
             batches: Gives (images [samples, channels, height, width], class indices [samples]) from the first image
                 to the last, the same each time.
-            objective: One in which ``unsupported`` finds nothing.
+            objective: One whose metric has no ``metric_problem`` with these images.
             precision: Of the networks' arithmetic.
             device: Where networks and batches are.
         """
-        self._graph, self._networks, self._batches = graph, networks, batches
+        self._graph, self._networks, self.batches = graph, networks, batches
         self._objective, self._precision, self._device = objective, precision, device
         self._frozen_logits: dict[str, Tensor] = {}
 
@@ -63,7 +68,7 @@ class Evaluator:
                 outputs[node.name] = ensemble([logits[member] for member in node.members], node.average)
         if (combined := self._ensemble(logits)) is not None:
             outputs[ENSEMBLE] = combined
-        nodes = {name: accuracy(output, labels) for name, output in outputs.items()}
+        nodes = {name: measure(self._objective.metric, output, labels) for name, output in outputs.items()}
         return Scores(self._score(nodes), nodes)
 
     def _logits(self) -> tuple[dict[str, Tensor], Tensor]:
@@ -71,7 +76,7 @@ class Evaluator:
         running = {name: net.eval() for name, net in self._networks.items() if name not in self._frozen_logits}
         parts: dict[str, list[Tensor]] = {name: [] for name in running}
         labels: list[Tensor] = []
-        for images, batch_labels in self._batches():
+        for images, batch_labels in self.batches():
             ordered = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision is Precision.BF16):
                 for name, network in running.items():
@@ -99,29 +104,13 @@ class Evaluator:
         return max((score for score in scores if not math.isnan(score)), default=math.nan)
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """The share of samples whose largest logit is the label's; NaN where a logit is not finite.
-
-    Args:
-        logits: [samples, classes].
-        labels: Class indices, [samples].
-    """
-    if not bool(torch.isfinite(logits).all()):
-        return math.nan
-    right = int((logits.argmax(dim=1) == labels).sum())
-    return right / len(labels)
-
-
 def ensemble(members: list[Tensor], average: Average) -> Tensor:
-    """The mean of the members' logits (4.10) or of their probabilities (4.1), [samples, classes]."""
+    """The mean of the members' logits (4.10), or the logarithm of their mean probabilities (4.1).
+
+    Returns:
+        Logits, [samples, classes].
+    """
     stacked = torch.stack(members)
     if average is Average.PROBABILITIES:
-        stacked = stacked.softmax(dim=-1)
+        return stacked.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(members))
     return stacked.mean(dim=0)
-
-
-def unsupported(objective: Objective) -> list[str]:
-    """What of an objective cannot be measured yet, one line each; empty if nothing."""
-    if objective.metric is not Metric.ACCURACY:
-        return [f"objective.metric: {objective.metric} is not there yet; use {Metric.ACCURACY}"]
-    return []

@@ -6,6 +6,7 @@ are shown as early as can be.
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -14,13 +15,23 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from graphtrial.contract import Augmentation, Device, ExitCode, Model, Split, TrialSpec, digest, needed_nodes
+from graphtrial.contract import (
+    Augmentation,
+    Device,
+    ExitCode,
+    Model,
+    Purpose,
+    Split,
+    TrialSpec,
+    digest,
+    needed_nodes,
+)
 from graphtrial.data import Batches, ImageSet, TrialData, load
-from graphtrial.evaluation import Evaluator
-from graphtrial.evaluation import unsupported as unsupported_objective
+from graphtrial.evaluation import Evaluator, analyse, look, maps_for_umap, metric_problem
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import Machine, Snapshot, TrialFolder
 from graphtrial.training.errors import RefusedError
+from graphtrial.training.events import note_start, put_events
 from graphtrial.training.exposition import Exposition
 from graphtrial.training.feed import Feed
 from graphtrial.training.loop import Parts, Training
@@ -33,6 +44,10 @@ from graphtrial.training.step import GraphStep
 from graphtrial.training.timetable import Timetable
 
 _EVALUATION_BATCH = 512
+_ANALYSED = (Purpose.SEARCH, Purpose.COMPARE)
+"""Runs that a report shows: the few that reach the end of a search, one of which is the best, and the comparison's."""
+
+_log = logging.getLogger(__name__)
 
 
 def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Callable[[], bool]) -> ExitCode:
@@ -53,25 +68,45 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
     folder, patiently = outbox.folder, partial(when_it_answers, stop_requested=stop_requested)
     snapshot = patiently(folder.latest)
     state.rungs.update(patiently(folder.reported_rungs))
+    state.events = patiently(folder.events)
     if snapshot is not None:
         _take_over(spec, state, snapshot, machine)
     exposition = Exposition(spec)
     exposition.rungs.update(state.rungs)
     exposition.steps, exposition.evaluations = state.step, len(state.evaluations)
     patiently(lambda: _announce(spec, state, folder, exposition.port))
+    note_start(spec, state)
+    put_events(outbox, state)
     data = load(spec.data, spec.split, unlabelled=spec.graph.semi_supervised, cache=spec.cache)
+    if problem := metric_problem(spec.objective.metric, data.classes):
+        raise RefusedError(problem)
     parts = patiently(lambda: _put_together(spec, data, machine, device, outbox, exposition))
     code = Training(parts, state, snapshot).run(stop_requested)
     if code is ExitCode.DONE and state.step == parts.timetable.total_steps:
         outbox.put(Job("the weights for others", lambda: publish(spec, parts.networks, data.train_digest)))
         outbox.put(Job("the final weights", lambda: folder.export(parts.networks)))
         outbox.put(Job("the removal of checkpoints", folder.tidy))
+        if spec.purpose in _ANALYSED:
+            _analyse(parts, data, device)
     return code
+
+
+def _analyse(parts: Parts, data: TrialData, device: torch.device) -> None:
+    """Leave what is said of the networks; whatever goes wrong in it, the training is done and stays so."""
+    spec, outbox = parts.spec, parts.outbox
+    try:
+        seen = look(parts.networks, parts.evaluator.batches(), precision=spec.training.precision, device=device)
+        analysis = analyse(spec.graph, parts.networks, seen, mean=data.mean, std=data.std)
+        maps = maps_for_umap(seen)
+    except Exception:
+        _log.exception("the trial is done, but its networks could not be analysed")
+        return
+    outbox.put(Job("the analysis", lambda: outbox.folder.leave(analysis, maps)))
 
 
 def _check(spec: TrialSpec) -> None:
     """Refuse what a valid spec may say and this version cannot do."""
-    found = unsupported_objective(spec.objective)
+    found: list[str] = []
     if spec.split is Split.FULL and spec.stop_after is not None:
         found.append("stopAfter: a trial on all training images is scored at its last evaluation only; leave it out")
     needed = needed_nodes(spec.graph, spec.objective.score_of)

@@ -4,6 +4,8 @@
     latest.json                       pointer to one of them, switched last, never to a lower attempt
     reports/<attempt>-<id>.json       TrialResult
     weights/<node>.safetensors        final weights of each network, for others to use
+    analysis.json, maps.npz           what is said of them at the end (``contract.Analysis``), and maps for UMAP
+    events.jsonl                      what happened, of all attempts (``contract.Event``)
     port                              where this attempt answers for Prometheus, as text
 
 ``id`` is drawn by each process, so that two processes of one attempt never write one object. No random state is
@@ -40,7 +42,18 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from graphtrial.contract import Evaluation, Model, RungScore, TrialResult
+from graphtrial.contract import (
+    ANALYSIS,
+    EVENTS,
+    MAPS,
+    Analysis,
+    Evaluation,
+    Event,
+    Model,
+    RungScore,
+    TrialResult,
+    events_of,
+)
 from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError, Store
 
 POINTER = "latest.json"
@@ -201,11 +214,31 @@ class TrialFolder:
         text = result.model_dump_json(by_alias=True, exclude_defaults=True, indent=1)
         self._store.write(f"{REPORTS}{self._name}.json", text.encode())
 
+    def events(self) -> list[Event]:
+        """What earlier attempts have told, as far as it can be read."""
+        try:
+            return events_of(self._store.read(EVENTS).decode(errors="replace"))
+        except Missing:
+            return []
+        except Corrupt as error:
+            _log.warning("earlier events are passed over: %s", error)
+            return []
+
+    def write_events(self, text: str) -> None:
+        """Store what has happened in place of what was told before."""
+        self._store.write(EVENTS, text.encode())
+
     def export(self, networks: Mapping[str, nn.Module]) -> None:
         """Store each network's weights without pickle; the names of its tensors are those of its ``state_dict``."""
         for name, network in networks.items():
             weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
             self._store.write(f"{WEIGHTS}{name}.safetensors", safetensors.torch.save(weights))
+
+    def leave(self, analysis: Analysis, maps: bytes | None) -> None:
+        """Store what is said of the networks, and their maps where they have some; the analysis last."""
+        if maps is not None:
+            self._store.write(MAPS, maps)
+        self._store.write(ANALYSIS, json.dumps(analysis.to_json()).encode())
 
     def announce(self, port: int) -> None:
         """Say at which port this attempt answers."""

@@ -22,6 +22,7 @@ from graphtrial.evaluation import Evaluator
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import Machine, Progress, Snapshot
 from graphtrial.training.errors import DivergedError
+from graphtrial.training.events import note_checkpoint, note_evaluations, put_events
 from graphtrial.training.exposition import Exposition
 from graphtrial.training.feed import Feed
 from graphtrial.training.outbox import Outbox
@@ -92,17 +93,21 @@ class Training:
             self._update()
 
     def _update(self) -> None:
-        training, step = self._parts.spec.training, self._state.step
+        step = self._state.step
         losses = self._parts.step.losses(self._parts.feed.images(step))
         losses.total.backward()
-        total = self._parts.timetable.total_steps
-        self._parts.sgd.update(learning_rate(training.schedule, training.learning_rate, step, total))
+        self._parts.sgd.update(self._learning_rate(step))
         self._parts.averages.update()
         self._loss_sums += losses.nodes
         self._loss_steps += 1
         self._state.step = self._parts.exposition.steps = step + 1
         if step == self._state.resumed_at:
             _log.info("first step after %.2f s", time.monotonic() - self._state.started)
+
+    def _learning_rate(self, step: int) -> float:
+        """Of the update after ``step``."""
+        training = self._parts.spec.training
+        return learning_rate(training.schedule, training.learning_rate, step, self._parts.timetable.total_steps)
 
     def _evaluate_if_due(self) -> None:
         evaluations, timetable = self._state.evaluations, self._parts.timetable
@@ -111,9 +116,13 @@ class Training:
             return
         evaluation = self._evaluate(number)
         evaluations.append(evaluation)
+        note_evaluations(self._parts.spec, self._state)
         self._parts.exposition.evaluations = len(evaluations)
-        if number in self._parts.spec.rungs or number == timetable.evaluations:
+        reported = number in self._parts.spec.rungs or number == timetable.evaluations
+        if reported:
             self._pass_rung(evaluation)
+        if reported or not self._parts.outbox.folder.remote:
+            put_events(self._parts.outbox, self._state)
         self._check_finite(evaluation.losses, evaluation.score)
 
     def _evaluate(self, number: int) -> Evaluation:
@@ -130,7 +139,13 @@ class Training:
         of = self._parts.timetable.evaluations
         _log.info("evaluation %d of %d at step %d: score %.4f", number, of, state.step, score)
         return Evaluation(
-            number=number, step=state.step, score=score, nodes=scores.nodes, losses=means, seconds=self._seconds()
+            number=number,
+            step=state.step,
+            score=score,
+            nodes=scores.nodes,
+            losses=means,
+            seconds=self._seconds(),
+            learning_rate=self._learning_rate(state.step - 1),
         )
 
     def _pass_rung(self, evaluation: Evaluation) -> None:
@@ -169,6 +184,7 @@ class Training:
         changing = [node.name for node in parts.spec.graph.nodes if node.kind in (NodeKind.TRAINED, NodeKind.EMA)]
         networks = {name: parts.networks[name].state_dict() for name in changing if name in parts.networks}
         parts.outbox.save(Snapshot(progress, networks, parts.sgd.momentum, self._loss_sums))
+        note_checkpoint(parts.spec, state)
         self._saved_at = state.step
 
     def _restore(self, snapshot: Snapshot) -> None:

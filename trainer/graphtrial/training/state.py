@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from graphtrial.contract import Evaluation, RungScore, TrialResult, TrialSpec, needed_nodes
+from graphtrial.contract import Evaluation, Event, RungScore, TrialResult, TrialSpec, needed_nodes
 
 
 @dataclass
@@ -18,6 +18,8 @@ class State:
     resumed_at: int = 0
     """The step at which this attempt took over."""
     evaluations: list[Evaluation] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    """What has happened so far, in this and earlier attempts."""
     rungs: dict[int, float] = field(default_factory=dict)
     """Scores reported so far by this or an earlier attempt, by evaluation number; the first report stands."""
     inexact: str = ""

@@ -21,6 +21,7 @@ from graphtrial.storage import StorageError, Unreachable, open_store
 from graphtrial.training.attempt import attempt
 from graphtrial.training.checkpoint import TrialFolder
 from graphtrial.training.errors import DivergedError, RefusedError
+from graphtrial.training.events import note_end, put_events
 from graphtrial.training.outbox import Outbox, StoppedError
 from graphtrial.training.state import State, result
 
@@ -79,7 +80,7 @@ def _run(spec: TrialSpec, state: State) -> tuple[ExitCode, str]:
         store = open_store(place.uri, endpoint=place.endpoint, region=place.region, path_style=place.path_style)
         outbox = Outbox(TrialFolder(store, spec.attempt))
         code = attempt(spec, state, outbox, stop)
-        outbox.report(result(spec, state, code))
+        _report(outbox, spec, state, code)
         outbox.flush()
     except StoppedError:
         return ExitCode.STOPPED, ""
@@ -87,19 +88,26 @@ def _run(spec: TrialSpec, state: State) -> tuple[ExitCode, str]:
         _log.error("%s", error)
         code = next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
         if outbox is not None:
-            _leave(outbox, result(spec, state, code, str(error)), error)
+            _leave(outbox, spec, state, code, error)
         return code, str(error)
     return code, ""
 
 
-def _leave(outbox: Outbox, last: TrialResult, error: Exception) -> None:
+def _report(outbox: Outbox, spec: TrialSpec, state: State, code: ExitCode, message: str = "") -> None:
+    """Store what there is to tell of an attempt that ends."""
+    outbox.report(result(spec, state, code, message))
+    note_end(spec, state, code, message)
+    put_events(outbox, state)
+
+
+def _leave(outbox: Outbox, spec: TrialSpec, state: State, code: ExitCode, error: Exception) -> None:
     """Store the result of a trial that has failed, as far as the store lets it: the message is on the log already."""
     with contextlib.suppress(StorageError):
         if not isinstance(error, StorageError):
-            outbox.report(last)
+            _report(outbox, spec, state, code, str(error))
             outbox.flush()
         elif not isinstance(error, Unreachable):
-            outbox.folder.report(last)
+            outbox.folder.report(result(spec, state, code, str(error)))
 
 
 class _StopRequest:
