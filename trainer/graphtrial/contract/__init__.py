@@ -50,6 +50,7 @@ from graphtrial.contract.parts import (
 )
 from graphtrial.contract.seeds import derive
 from graphtrial.contract.training import (
+    Aggregation,
     Augmentation,
     Forward,
     Length,
@@ -63,9 +64,11 @@ from graphtrial.contract.training import (
 from graphtrial.contract.trial import (
     SPEC_VARIABLE,
     Checkpoint,
+    Conflict,
     Data,
     Device,
     Evaluation,
+    Exported,
     Labelled,
     Metric,
     Objective,
@@ -89,15 +92,18 @@ __all__ = [
     "SPEC_VARIABLE",
     "TEMPERED",
     "UNLABELLED",
+    "Aggregation",
     "Augmentation",
     "Average",
     "Checkpoint",
+    "Conflict",
     "Data",
     "Dataset",
     "Device",
     "Edge",
     "Evaluation",
     "ExitCode",
+    "Exported",
     "Forward",
     "Gate",
     "GateType",
