@@ -65,6 +65,7 @@ from graphtrial.contract.parts import (
 )
 from graphtrial.contract.seeds import derive
 from graphtrial.contract.training import (
+    Aggregation,
     Augmentation,
     Forward,
     Length,
@@ -78,9 +79,11 @@ from graphtrial.contract.training import (
 from graphtrial.contract.trial import (
     SPEC_VARIABLE,
     Checkpoint,
+    Conflict,
     Data,
     Device,
     Evaluation,
+    Exported,
     Labelled,
     Metric,
     Objective,
@@ -108,11 +111,13 @@ __all__ = [
     "TEMPERED",
     "TORCHVISION_PATTERN",
     "UNLABELLED",
+    "Aggregation",
     "Analysis",
     "Architecture",
     "Augmentation",
     "Average",
     "Checkpoint",
+    "Conflict",
     "Data",
     "Dataset",
     "Device",
@@ -121,6 +126,7 @@ __all__ = [
     "Event",
     "EventKind",
     "ExitCode",
+    "Exported",
     "Forward",
     "Gate",
     "GateType",

@@ -112,6 +112,17 @@ class Reduction(StrEnum):
     """As (3.2) is written."""
 
 
+class Aggregation(StrEnum):
+    """How the gradients of a node's losses become one (spec 9)."""
+
+    SUM = "Sum"
+    """Their sum, as (3.3) has it: one backward pass."""
+    PROJECT = "Project"
+    """From each gradient the part that points against another one is taken, then the sum (Yu et al. 2020)."""
+    PROJECT_PER_LAYER = "ProjectPerLayer"
+    """The same for the parameters of each layer on their own."""
+
+
 class Training(Model):
     """How networks are trained; presets are already resolved."""
 
@@ -135,3 +146,5 @@ class Training(Model):
     reduction: Reduction = Reduction.MEAN
     frozen_batch_norm: bool = True
     """False: frozen teachers run on batch statistics, as in the authors' code (spec 10)."""
+    aggregation: Aggregation = Aggregation.SUM
+    """Of graphs in which one network learns, which compression makes (spec 9)."""

@@ -6,6 +6,7 @@ searcher (presets resolved, teachers named), so that two trainers given one spec
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -15,7 +16,8 @@ from graphtrial.contract._base import Model, Violation, refuse
 from graphtrial.contract.datasets import dataset_problem
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import ScoreOf, score_violations
-from graphtrial.contract.training import Count, Length, Training
+from graphtrial.contract.parts import LossType
+from graphtrial.contract.training import Aggregation, Count, Length, Training
 
 SPEC_VARIABLE = "GRAPHTRIAL_SPEC"
 """The environment variable that holds the TrialSpec as JSON."""
@@ -165,6 +167,8 @@ class TrialSpec(Model):
     """For each node with weights from a teacher or another graph: the object's URI."""
     publish: dict[str, str] = Field(default_factory=dict)
     """For each node whose final weights other trials start from: the URI under which they are stored."""
+    export: Annotated[str, Field(max_length=40)] = ""
+    """The node that is stored as a program of its own at the end; empty: none."""
     cache: str = ""
     """A folder for decoded images, shared by all trials of a node; empty: none is kept."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -174,7 +178,16 @@ class TrialSpec(Model):
     def _scored(self) -> Self:
         found = score_violations(self.graph, self.objective.score_of)
         refuse("TrialSpec", [Violation(("graph", *location), message) for location, message in found])
+        refuse("TrialSpec", list(self._aggregated()))
         return self
+
+    def _aggregated(self) -> Iterator[Violation]:
+        learning = {edge.destination for edge in self.graph.live_edges()}
+        if self.training.aggregation is not Aggregation.SUM and len(learning) > 1:
+            message = f"{self.training.aggregation} is for graphs in which one node learns, and here {len(learning)} do"
+            yield Violation(("training", "aggregation"), f"{message}; use {Aggregation.SUM}")
+        if self.export and self.export not in learning:
+            yield Violation(("export",), f"node {self.export!r} does not learn; name one that does")
 
     def to_json(self) -> dict[str, object]:
         """As ``Model.to_json``, with the version always there."""
@@ -206,6 +219,34 @@ class Evaluation(Model):
     """Of the last update before it."""
 
 
+class Conflict(Model):
+    """How often the gradients of two sources' losses pointed against one another (tables 4.10, 4.11)."""
+
+    loss: LossType
+    """Of both: conflicts between losses of two kinds are not counted."""
+    sources: tuple[str, str]
+    """Names of the two nodes, in the order of the graph's edges."""
+    count: int
+    """Updates with a negative inner product, over the whole network, so far."""
+
+
+class Exported(Model):
+    """A program or weights that a network was stored as."""
+
+    name: str
+    """Of the object below ``exports/``, such as ``student.pt2``; empty: it could not be made."""
+    kind: str
+    """``safetensors``, ``torch.export`` or ``ONNX``."""
+    size: int = 0
+    """Bytes."""
+    difference: float = 0.0
+    """Largest difference between its logits and the network's on sample images."""
+    tolerance: float = 0.0
+    """The difference that would have been too much."""
+    problem: str = ""
+    """Why it could not be made."""
+
+
 class TrialResult(Model):
     """What a trial leaves beside its checkpoint (``reports/``), rewritten whole at each rung and at the end."""
 
@@ -226,5 +267,9 @@ class TrialResult(Model):
     """Why it ended, where the exit code does not say enough."""
     unused_nodes: tuple[str, ...] = ()
     """Nodes without a path to a scored node: not trained."""
+    conflicts: tuple[Conflict, ...] = ()
+    """Of each pair of sources with losses of one kind; empty where gradients are summed."""
+    exports: tuple[Exported, ...] = ()
+    """What the node that was to be exported is stored as."""
     exact: bool = True
     """False where it resumed on another thread count, torch version or kind of CPU: not bit-equal any more."""
