@@ -71,7 +71,7 @@ def semi_supervised() -> dict[str, Any]:
 
 def attention() -> dict[str, Any]:
     """Attention Branch Networks of one trunk, maps of unequal size, and an ensemble that teaches its members."""
-    crops = {"crops": [1, 3], "resize": "Bilinear"}
+    crops = {"crops": [1, 2], "resize": "Bilinear"}
     return {
         "nodes": [
             {"name": "1", "model": "abn-resnet8", "trunk": "low"},

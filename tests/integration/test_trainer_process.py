@@ -86,7 +86,7 @@ _DISTURBED = {
 
 @pytest.mark.parametrize("kind", _DISTURBED)
 def test_a_trial_killed_again_and_again_ends_as_if_nothing_had_happened(server, tmp_path, teacher, kind):
-    """Every kind of node, loss, gate and view; kills by SIGKILL and SIGTERM between and at checkpoints and mid-epoch."""
+    """Every kind of node, loss and gate; SIGKILL and SIGTERM between and at checkpoints and mid-epoch."""
     common, changes = _DISTURBED[kind]
     length = {"steps": 16 * STEPS_PER_EPOCH}
     plan = training(length=length, evaluateEvery={"steps": 6}, schedule={"type": "Cosine"}, **changes)
