@@ -18,7 +18,7 @@ from graphtrial.contract.catalogue import (
     resnet_depth,
     wrn_depth_and_width,
 )
-from graphtrial.contract.datasets import DATASET_PATTERN, DATASETS, PLANNED_DATASETS, Dataset
+from graphtrial.contract.datasets import DATASET_PATTERN, DATASETS, Dataset
 from graphtrial.contract.exit_codes import ExitCode
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import (
@@ -85,7 +85,6 @@ __all__ = [
     "LABEL",
     "MODELS",
     "MODEL_PATTERN",
-    "PLANNED_DATASETS",
     "SPEC_VARIABLE",
     "TEMPERED",
     "UNLABELLED",

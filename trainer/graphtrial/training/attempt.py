@@ -57,7 +57,7 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
     exposition.rungs.update(state.rungs)
     exposition.steps, exposition.evaluations = state.step, len(state.evaluations)
     patiently(lambda: _announce(spec, state, folder, exposition.port))
-    data = load(spec.data, spec.split, unlabelled=spec.graph.semi_supervised, cache=spec.cache)
+    data = load(spec.data, spec.split, unlabelled=spec.graph.semi_supervised, cache=spec.cache, server=spec.checkpoint)
     parts = patiently(lambda: _put_together(spec, data, machine, device, outbox, exposition))
     code = Training(parts, state, snapshot).run(stop_requested)
     if code is ExitCode.DONE and state.step == parts.timetable.total_steps:
