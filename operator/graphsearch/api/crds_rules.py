@@ -21,7 +21,6 @@ from graphtrial.contract import (
     DATASETS,
     LABEL,
     MODEL_PATTERN,
-    PLANNED_DATASETS,
     UNLABELLED,
     Data,
     LossType,
@@ -113,7 +112,7 @@ _TRAINING = (
     ),
 )
 
-_KNOWN_DATA = f"use one of {', '.join((*DATASETS, *PLANNED_DATASETS))} or package.module:Name"
+_KNOWN_DATA = f"use one of {', '.join(DATASETS)} or package.module:Name"
 _DATA = (
     Rule(
         named_like("self.dataset", DATASET_PATTERN),

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 
 from graphsearch.api import AuxiliaryKind, GraphSearch, Space
 from graphtrial.contract import (
-    DATASETS,
-    Data,
     Edge,
     Graph,
     LossType,
@@ -29,20 +27,12 @@ def unsupported(search: GraphSearch) -> list[str]:
 
 def _unsupported(search: GraphSearch) -> Iterator[str]:
     spec = search.spec
-    yield from _of_data(spec.data)
     if spec.space is not None:
         yield from _of_space(spec.space)
     for position, graph in enumerate(spec.graphs):
         yield from _of_graph(f"spec.graphs[{position}]", graph)
     if spec.compression is not None:
         yield "spec.compression: is not there yet"
-
-
-def _of_data(data: Data) -> Iterator[str]:
-    if data.dataset not in DATASETS:
-        yield f"spec.data.dataset: {data.dataset} is not there yet; use one of {', '.join(DATASETS)}"
-    if data.uri.startswith("s3://"):
-        yield "spec.data.uri: s3:// is not there yet; use a path"
 
 
 def _of_space(space: Space) -> Iterator[str]:

@@ -87,11 +87,7 @@ def test_images_are_laid_out_channels_last():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        (
-            {"dataset": "TinyImageNet"},
-            r"data\.dataset: TinyImageNet cannot be loaded by this version yet; use one of digits",
-        ),
-        ({"dataset": "mylab.sets:Small"}, r"data\.dataset: mylab\.sets:Small cannot be loaded by this version yet"),
+        ({"dataset": "TinyImageNet"}, r"data\.uri: is required for TinyImageNet: a path, file:// or s3:// URI"),
         (
             {"dataset": "digits", "image_size": 16},
             r"data\.imageSize: images of digits have 8 pixels a side; leave",
@@ -100,8 +96,8 @@ def test_images_are_laid_out_channels_last():
         ({"dataset": "CIFAR10"}, r"data\.uri: is required for CIFAR10"),
         ({"dataset": "ImageFolder"}, r"data\.uri: is required for ImageFolder"),
         (
-            {"dataset": "CIFAR10", "uri": "s3://data/cifar10"},
-            r"data\.uri: s3://data/cifar10 cannot be read by this",
+            {"dataset": "CIFAR10", "uri": "gs://data/cifar10"},
+            r"data\.uri: gs://data/cifar10 cannot be read; use a path, file:// or s3:// URI",
         ),
         ({"dataset": "CIFAR10", "uri": "/no/such"}, r"data\.uri: no such file or folder: /no/such$"),
         (

@@ -24,9 +24,6 @@ def an_edge(source, loss, gate="Through"):
 
 NODE = {"name": "2", "kind": "Frozen", "model": "resnet8"}
 LINES = [
-    ("a planned data set", a_search().having(data={"dataset": "CUB200"}), "spec.data.dataset: CUB200"),
-    ("a data set by name", a_search().having(data={"dataset": "lab.sets:Mine"}), "spec.data.dataset: lab.sets:Mine"),
-    ("data in S3", a_search().having(data={"dataset": "CIFAR10", "uri": "s3://b/c"}), "spec.data.uri: s3://"),
     (
         "a target model",
         a_search().in_space(targetModels=["resnet8", "resnet18"]),
