@@ -19,9 +19,14 @@ def label_edge(destination: str, **gate: Any) -> dict[str, Any]:
     }
 
 
+def edge(source: str, destination: str, loss: dict[str, Any], **gate: Any) -> dict[str, Any]:
+    """Any edge between nodes."""
+    return {"source": source, "destination": destination, "loss": loss, "gate": gate or {"type": "Through"}}
+
+
 def transfer_edge(source: str, destination: str, **gate: Any) -> dict[str, Any]:
     """KL between two nodes."""
-    return {"source": source, "destination": destination, "loss": {"type": "KL"}, "gate": gate or {"type": "Through"}}
+    return edge(source, destination, {"type": "KL"}, **gate)
 
 
 def single_node() -> dict[str, Any]:
@@ -41,6 +46,47 @@ def three_nodes() -> dict[str, Any]:
             transfer_edge("1", "2", type="Correct"),
             transfer_edge("3", "1", type="Linear"),
             transfer_edge("3", "2", type="Cutoff"),
+        ],
+    }
+
+
+def semi_supervised() -> dict[str, Any]:
+    """FixMatch with an average that teaches: self, EMA and transfer edges on two views of unlabelled images."""
+    return {
+        "nodes": [
+            {"name": "1", "model": "resnet8"},
+            {"name": "2", "kind": "EMA", "follows": "1", "decay": 0.9},
+            {"name": "3", "model": "wrn-10-1"},
+        ],
+        "edges": [
+            label_edge("1", type="NegativeLinear"),
+            label_edge("3"),
+            edge("1", "1", {"type": "ThresholdedPseudoLabel", "threshold": 0.3}, type="Linear"),
+            edge("2", "1", {"type": "Consistency"}, type="Threshold", threshold=0.3),
+            edge("2", "3", {"type": "PseudoLabel"}),
+            edge("3", "1", {"type": "KL"}, type="Sine", frequency=0.7, phase=1.0),
+        ],
+    }
+
+
+def attention() -> dict[str, Any]:
+    """Attention Branch Networks of one trunk, maps of unequal size, and an ensemble that teaches its members."""
+    crops = {"crops": [1, 3], "resize": "Bilinear"}
+    return {
+        "nodes": [
+            {"name": "1", "model": "abn-resnet8", "trunk": "low"},
+            {"name": "2", "model": "abn-resnet8", "trunk": "low"},
+            {"name": "3", "model": "resnet8"},
+            {"name": "all", "kind": "Ensemble", "members": ["1", "2", "3"], "average": "Probabilities"},
+        ],
+        "edges": [
+            label_edge("1"),
+            label_edge("2", type="Linear"),
+            label_edge("3"),
+            edge("2", "1", {"type": "Apart", **crops}),
+            edge("3", "1", {"type": "Together", **crops}, type="Correct"),
+            edge("1", "3", {"type": "AttentionApart", **crops}),
+            edge("all", "2", {"type": "KL", "temperature": 2.0}),
         ],
     }
 

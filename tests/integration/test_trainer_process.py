@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.trainer_process import ENDLESS, PATIENCE, Server, results, wait_for_steps
-from tests.trials import STEPS_PER_EPOCH, single_node, three_nodes, training, trial_spec
+from tests.trials import STEPS_PER_EPOCH, attention, semi_supervised, single_node, three_nodes, training, trial_spec
 
 from graphtrial.contract import ExitCode, TrialResult
 from graphtrial.storage import open_store
@@ -75,14 +75,25 @@ def teacher(server, tmp_path):
     return uri
 
 
-@pytest.mark.parametrize("precision", ["FP32", "BF16"])
-def test_a_trial_killed_again_and_again_ends_as_if_nothing_had_happened(server, tmp_path, teacher, precision):
-    """With a frozen teacher, all gates, kills by SIGKILL and SIGTERM between and at checkpoints and mid-epoch."""
-    plan = training(length={"epochs": 16}, evaluateEvery={"steps": 6}, precision=precision, schedule={"type": "Cosine"})
-    common = {"graph": three_nodes(), "teachers": {"3": teacher}, "training": plan, "seed": 3}
+_STRONG = {"batchSize": 40, "destination": "RandAugment", "source": "PadCrop"}
+_DISTURBED = {
+    "supervised": ({"graph": three_nodes()}, {}),
+    "bf16": ({"graph": three_nodes()}, {"precision": "BF16"}),
+    "semi-supervised": ({"graph": semi_supervised()}, {"unlabelled": _STRONG, "clipNorm": 1.0}),
+    "attention": ({"graph": attention(), "objective": {"scoreOf": "Ensemble"}}, {"labelSmoothing": 0.1}),
+}
+
+
+@pytest.mark.parametrize("kind", _DISTURBED)
+def test_a_trial_killed_again_and_again_ends_as_if_nothing_had_happened(server, tmp_path, teacher, kind):
+    """Every kind of node, loss, gate and view; kills by SIGKILL and SIGTERM between and at checkpoints and mid-epoch."""
+    common, changes = _DISTURBED[kind]
+    length = {"steps": 16 * STEPS_PER_EPOCH}
+    plan = training(length=length, evaluateEvery={"steps": 6}, schedule={"type": "Cosine"}, **changes)
+    common = common | {"teachers": {"3": teacher}, "training": plan, "seed": 3}
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     assert server.run("undisturbed", trial_spec(undisturbed, **common)) == ExitCode.DONE
-    draw = random.Random(f"kills {precision}")
+    draw = random.Random(f"kills {kind}")
     kills = sorted(draw.sample(range(1, 8 * STEPS_PER_EPOCH), 4))
     for attempt, step in enumerate(kills, start=1):
         request, code = draw.choice([("kill", -signal.SIGKILL), ("stop", ExitCode.STOPPED)])

@@ -11,6 +11,7 @@ for every image and selecting one, which costs 14 times the work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum, auto
 from typing import NamedTuple
 
@@ -131,7 +132,7 @@ def _apply(images: Tensor, counts: list[int], parameters: Tensor) -> None:
     if found := members(Operation.SOLARIZE, Operation.SOLARIZE):
         inverted = found[0] >= _per_image(found[1][:, 0]).to(torch.int16)
         found[0].bitwise_xor_(inverted.to(torch.uint8).mul_(255))
-    degenerates = {
+    degenerates: dict[Operation, Callable[[Tensor], Tensor]] = {
         Operation.BRIGHTNESS: torch.zeros_like,
         Operation.COLOR: _grey,
         Operation.CONTRAST: _mean_grey,
