@@ -28,7 +28,7 @@ Commands = Any
 
 
 def add_seeing(commands: Commands) -> None:
-    """The commands that read: status, explain, logs, report."""
+    """The commands that read: status, explain, logs, report, export."""
     status = commands.add_parser("status", help="how a search stands, or all on the cluster", epilog=RULE)
     status.add_argument("search", nargs="?", help="its folder or its name; without it all searches on the cluster")
     status.add_argument("-w", "--watch", action="store_true", help="show it until it has ended")
@@ -51,6 +51,7 @@ def add_seeing(commands: Commands) -> None:
     logs.set_defaults(module="logs")
 
     _add_report(commands)
+    _add_export(commands)
 
 
 def add_steering(commands: Commands) -> None:
@@ -89,6 +90,21 @@ def _add_report(commands: Commands) -> None:
     _add_bucket(report)
     _add_output(report)
     report.set_defaults(module="report", runs=RUNS)
+
+
+def _add_export(commands: Commands) -> None:
+    export = commands.add_parser(
+        "export",
+        help="turn a search into runs of TensorBoard or MLflow",
+        epilog=f"{RULE} What the trials have left is read out of its bucket with your own S3 credentials.",
+    )
+    export.add_argument("search", help="its folder or its name")
+    export.add_argument("--to", choices=("tensorboard", "mlflow"), required=True, help="the tracking tool")
+    export.add_argument("--output", type=Path, help="tensorboard: the log folder (default: NAME-tensorboard)")
+    export.add_argument("--tracking-uri", metavar="URI", help="mlflow: its server (default: $MLFLOW_TRACKING_URI)")
+    _add_cluster(export)
+    _add_bucket(export)
+    export.set_defaults(module="export", runs=RUNS)
 
 
 def _add_cluster(command: argparse.ArgumentParser) -> None:

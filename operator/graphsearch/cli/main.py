@@ -17,8 +17,12 @@ from graphsearch.cli.arguments import RUNS, add_seeing, add_steering
 from graphsearch.cli.exits import CommandError, Exit
 from graphsearch.controller.settings import add_flags
 
-_OPERATOR_EXTRA = ("aiohttp", "kopf", "kubernetes")
-"""What only talking with a cluster needs."""
+_EXTRAS = {
+    **dict.fromkeys(("aiohttp", "kopf", "kubernetes"), "operator"),
+    "mlflow": "mlflow",
+    "tensorboard": "tensorboard",
+}
+"""By package, what to install for it; ``local`` has all others."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,8 +48,7 @@ def _call(options: argparse.Namespace) -> int:
         name = (error.name or "").partition(".")[0]
         if name in ("graphsearch", "graphtrial"):
             raise
-        extra = "operator" if name in _OPERATOR_EXTRA else "local"
-        return _fail(Exit.USAGE, f"{name} is not installed; install graphsearch[{extra}]")
+        return _fail(Exit.USAGE, f"{name} is not installed; install graphsearch[{_EXTRAS.get(name, 'local')}]")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK

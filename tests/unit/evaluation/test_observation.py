@@ -30,7 +30,7 @@ def graph(*models, **more):
 def networks(*models):
     """By node name, with random weights."""
     torch.manual_seed(0)
-    return {str(n + 1): build(model, classes=CLASSES, channels=1) for n, model in enumerate(models)}
+    return {str(n + 1): build(model, classes=CLASSES, channels=1, image_size=SIDE) for n, model in enumerate(models)}
 
 
 def images(count=COUNT):
