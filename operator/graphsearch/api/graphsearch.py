@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from graphsearch.api.compression import MOST_TEACHERS, Compression
 from graphsearch.api.space import Space
 from graphsearch.api.trainer import CheckpointChoice, Metrics, Trainer
 from graphsearch.api.training import TrainingChoice, resolve, unit_problem
@@ -119,20 +120,6 @@ class Comparison(Model):
         return self
 
 
-class Compression(Model):
-    """Distil the winning ensemble into one model (spec 9)."""
-
-    student: _Text
-    """The model that learns."""
-    temperatures: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, max_length=8)] = (
-        1,
-        2,
-        5,
-        10,
-    )
-    """Each is tried."""
-
-
 class DesiredState(StrEnum):
     """What a user wants of a running search; Finishing and Cancelled are final."""
 
@@ -182,7 +169,7 @@ class GraphSearchSpec(Model):
             return [Violation(("training", "evaluateEvery"), problem)]
         if (self.space is None) == (not self.graphs):
             return [Violation((), "give either space (graphs are drawn) or graphs (a fixed list)")]
-        return [*self._images(), *self._graph_names(), *self._graph_scores(), *self._stages(), *self._baselines()]
+        return [*self._images(), *self._graph_names(), *self._graph_scores(), *self._stages(), *self._contenders()]
 
     def _images(self) -> list[Violation]:
         """Counts that the data set cannot satisfy, where the catalogue knows its size."""
@@ -240,13 +227,16 @@ class GraphSearchSpec(Model):
             earlier[graph.name] = graph
         return found
 
-    def _baselines(self) -> list[Violation]:
-        """Baselines are built from the models of the last graph; a drawn one is small enough for all of them."""
-        if self.comparison is None or not self.graphs:
+    def _contenders(self) -> list[Violation]:
+        """Baselines and compression are built from the last graph; a drawn one is small enough for all of them."""
+        if not self.graphs:
             return []
         networks = sum(node.kind is not NodeKind.ENSEMBLE for node in self.graphs[-1].nodes)
         found: list[Violation] = []
-        for position, baseline in enumerate(self.comparison.baselines):
+        if self.compression and networks > MOST_TEACHERS:
+            message = f"distils at most {MOST_TEACHERS} networks, and the last graph has {networks}; leave it out"
+            found.append(Violation(("compression",), message))
+        for position, baseline in enumerate(self.comparison.baselines if self.comparison else ()):
             most = MOST_NETWORKS.get(baseline, networks)
             if networks > most:
                 message = f"{baseline} has at most {most} networks, and the last graph has {networks}; leave it out"

@@ -23,7 +23,7 @@ IMAGES = torch.arange(5 * 64, dtype=torch.int64).remainder(256).to(torch.uint8).
 def a_network():
     """A resnet8 in training mode whose BatchNorm has seen images."""
     torch.manual_seed(0)
-    network = build("resnet8", classes=10, channels=1)
+    network = build("resnet8", classes=10, channels=1, image_size=8)
     network(torch.rand(16, 1, 8, 8))
     return network
 
@@ -107,7 +107,7 @@ def test_weights_say_what_they_belong_to(written):
         "mean": pytest.approx([0.4]),
         "std": pytest.approx([0.2]),
     }
-    network = build(about["model"], classes=about["classes"], channels=about["shape"][0]).eval()
+    network = build(about["model"], classes=about["classes"], channels=about["shape"][0], image_size=8).eval()
     network.load_state_dict(safetensors.torch.load_file(folder / "student.safetensors"))
     with torch.no_grad():
         torch.testing.assert_close(network((IMAGES.float() / 255 - 0.4) / 0.2), logits)
