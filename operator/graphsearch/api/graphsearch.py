@@ -10,11 +10,22 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graphsearch.api.compression import MOST_TEACHERS, Compression
+from graphsearch.api.compression import MOST_TEACHERS, Compression, Lesson
 from graphsearch.api.space import Space
 from graphsearch.api.trainer import CheckpointChoice, Metrics, Trainer
 from graphsearch.api.training import TrainingChoice, resolve, unit_problem
-from graphtrial.contract import DATASETS, Data, Graph, Model, NodeKind, Objective, Violation, refuse, score_violations
+from graphtrial.contract import (
+    DATASETS,
+    Data,
+    Graph,
+    Model,
+    NodeKind,
+    Objective,
+    Violation,
+    gives_logits_only,
+    refuse,
+    score_violations,
+)
 
 API_VERSION = "graphsearch.io/v1alpha1"
 
@@ -169,7 +180,14 @@ class GraphSearchSpec(Model):
             return [Violation(("training", "evaluateEvery"), problem)]
         if (self.space is None) == (not self.graphs):
             return [Violation((), "give either space (graphs are drawn) or graphs (a fixed list)")]
-        return [*self._images(), *self._graph_names(), *self._graph_scores(), *self._stages(), *self._contenders()]
+        return [
+            *self._images(),
+            *self._graph_names(),
+            *self._graph_scores(),
+            *self._stages(),
+            *self._baselines(),
+            *self._compressed(),
+        ]
 
     def _images(self) -> list[Violation]:
         """Counts that the data set cannot satisfy, where the catalogue knows its size."""
@@ -227,21 +245,34 @@ class GraphSearchSpec(Model):
             earlier[graph.name] = graph
         return found
 
-    def _contenders(self) -> list[Violation]:
-        """Baselines and compression are built from the last graph; a drawn one is small enough for all of them."""
-        if not self.graphs:
+    def _baselines(self) -> list[Violation]:
+        """Baselines are built from the models of the last graph; a drawn one is small enough for all of them."""
+        if self.comparison is None or not self.graphs:
             return []
         networks = sum(node.kind is not NodeKind.ENSEMBLE for node in self.graphs[-1].nodes)
         found: list[Violation] = []
-        if self.compression and networks > MOST_TEACHERS:
-            message = f"distils at most {MOST_TEACHERS} networks, and the last graph has {networks}; leave it out"
-            found.append(Violation(("compression",), message))
-        for position, baseline in enumerate(self.comparison.baselines if self.comparison else ()):
+        for position, baseline in enumerate(self.comparison.baselines):
             most = MOST_NETWORKS.get(baseline, networks)
             if networks > most:
                 message = f"{baseline} has at most {most} networks, and the last graph has {networks}; leave it out"
                 found.append(Violation(("comparison", "baselines", position), message))
         return found
+
+    def _compressed(self) -> list[Violation]:
+        """The teachers are the networks of the last graph, or of a drawn one."""
+        if self.compression is None:
+            return []
+        networks = [node for node in self.graphs[-1].nodes if node.kind is not NodeKind.ENSEMBLE] if self.graphs else []
+        if len(networks) > MOST_TEACHERS:
+            message = f"distils at most {MOST_TEACHERS} networks, and the last graph has {len(networks)}; leave it out"
+            return [Violation(("compression",), message)]
+        drawn = (*self.space.target_models, *self.space.auxiliary_models) if self.space else ()
+        models = (self.compression.student, *drawn, *(node.model for node in networks))
+        blind = next((model for model in models if gives_logits_only(model)), None)
+        if blind is None or Lesson.PROBABILITY_AND_ATTENTION not in self.compression.lessons:
+            return []
+        message = f"{Lesson.PROBABILITY_AND_ATTENTION} needs attention maps, and {blind} has none; leave it out"
+        return [Violation(("compression", "lessons"), message)]
 
 
 class Metadata(Model):
