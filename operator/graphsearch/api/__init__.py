@@ -4,6 +4,7 @@ Types, bounds and defaults, reading a manifest, presets, reasons. It must not kn
 where it runs. What is recorded of a trial while it runs is a GraphTrial's status, on a cluster as locally.
 """
 
+from graphsearch.api.compression import Compression, Distillation, Lesson
 from graphsearch.api.conditions import Condition, ConditionStatus, ConditionType, observed, timestamp
 from graphsearch.api.facts import SearchFacts
 from graphsearch.api.graphsearch import (
@@ -57,6 +58,7 @@ __all__ = [
     "Budget",
     "CheckpointChoice",
     "Comparison",
+    "Compression",
     "Condition",
     "ConditionStatus",
     "ConditionType",
@@ -64,6 +66,7 @@ __all__ = [
     "Cost",
     "Decision",
     "DesiredState",
+    "Distillation",
     "EdgeKind",
     "EdgeRule",
     "Goal",
@@ -74,6 +77,7 @@ __all__ = [
     "GraphTrialObjectStatus",
     "GraphTrialSpec",
     "GraphTrialStatus",
+    "Lesson",
     "ManifestError",
     "Metrics",
     "MetricsReason",

@@ -15,6 +15,7 @@ from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled, settle
 from graphsearch.search.simulator import Simulation
 from graphsearch.search.space import EmptySpaceError
+from graphsearch.search.specs import objective_of
 from graphsearch.search.status import summarise
 from graphtrial.contract import (
     DATASETS,
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> Exit:
     _print(settled, ledger, simulation, images, options.tflops)
     limit, hours = manifest.spec.budget.max_gpu_hours, ledger.seconds / 3600
     if limit is not None and images is not None and hours > limit:
-        print(f"That is more than maxGpuHours ({limit:g}): the search would end without its comparison")
+        print(f"That is more than maxGpuHours ({limit:g}): the search would end before everything asked for is done")
     return Exit.OK
 
 
@@ -115,7 +116,7 @@ def _seconds(settled: Settled, trial: GraphTrial, images: int, rate: float) -> f
     dataset = DATASETS.get(settled.spec.data.dataset)
     size = settled.spec.data.image_size or (dataset.image_size if dataset else 32)
     classes = (dataset.classes if dataset else None) or 100
-    needed = needed_nodes(graph, settled.spec.objective.score_of)
+    needed = needed_nodes(graph, objective_of(settled, trial).score_of)
     flops = 0
     for node in graph.nodes:
         if node.name in needed and is_built_in(node.model):

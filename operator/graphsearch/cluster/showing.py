@@ -24,9 +24,9 @@ from graphsearch.api import (
     observed,
 )
 from graphsearch.cluster.pods import Seen
-from graphsearch.cluster.report_job import manifest
 from graphsearch.search.actions import Running
-from graphsearch.search.comparison import Row, compare, found_name
+from graphsearch.search.comparison import Row, compare
+from graphsearch.search.contenders import found_name
 from graphsearch.search.ledger import Ledger, waiting_at
 from graphsearch.search.settled import Settled
 from graphsearch.search.status import current_reason, has_result, summarise
@@ -219,8 +219,7 @@ def _message(ledger: Ledger, reason: Reason) -> str:
 
 
 def _comparison(settled: Settled, ledger: Ledger) -> tuple[ContenderStatus, ...]:
-    found = found_name(manifest(settled, ""))
-    return tuple(_contender(row) for row in compare(ledger.trials.values(), found))
+    return tuple(_contender(row) for row in compare(ledger.trials.values(), found_name(settled)))
 
 
 def _contender(row: Row) -> ContenderStatus:

@@ -34,7 +34,7 @@ from graphtrial.contract import (
 
 _ENDS = {
     Reason.COMPLETED: "",
-    Reason.BUDGET_SPENT: "The search ended before its comparison was done, because its budget was spent.",
+    Reason.BUDGET_SPENT: "The search ended before everything asked for was done, because its budget was spent.",
     Reason.CANCELLED: "The search was cancelled: what follows is what was recorded until then.",
     Reason.DEADLINE_EXCEEDED: "The search ended at its deadline, before everything asked for was done.",
     Reason.TOO_MANY_FAILED_TRIALS: "The search ended because too many trials failed.",
@@ -42,6 +42,7 @@ _ENDS = {
     Reason.BAD_DATA: "The search ended because its data could not be read.",
     Reason.BAD_SPEC: "The search ended because a trainer refused its specification.",
     Reason.COMPARISON_FAILED: "The comparison is incomplete: some of its runs did not end well.",
+    Reason.COMPRESSION_FAILED: "The networks could not be compressed into one.",
 }
 
 

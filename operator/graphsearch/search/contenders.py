@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from graphsearch.api import Baseline
+from graphsearch.search.ledger import Ledger
+from graphsearch.search.settled import Settled
+from graphsearch.search.teachers import started_graphs
 from graphtrial.contract import (
     LABEL,
     Edge,
@@ -29,6 +32,29 @@ FOUND = "Found"
 
 _KD_TEMPERATURE = 2.0
 """Of the KD baseline (spec 6)."""
+
+
+def contenders(settled: Settled, ledger: Ledger) -> list[tuple[tuple[str, ...], Graph]]:
+    """The found graph or the fixed list, then the baselines of the found or the last one."""
+    score_of = settled.spec.objective.score_of
+    baselines = settled.spec.comparison.baselines if settled.spec.comparison else ()
+    if settled.spec.graphs:
+        listed = [(graph.name or settled.name, graph) for graph in settled.spec.graphs]
+    else:
+        assert ledger.search.winner is not None
+        graph = ledger.trials[ledger.search.winner].spec.graph
+        if score_of is ScoreOf.BEST_NODE:
+            graph = graph.model_copy(update={"target": ledger.search.winner_node})
+            score_of = ScoreOf.TARGET_NODE
+        listed = [(FOUND, graph)]
+    known = [(baseline.value, baseline_graph(baseline, listed[-1][1], score_of)) for baseline in baselines]
+    return merge_equal([*listed, *known], alone=started_graphs(settled))
+
+
+def found_name(settled: Settled) -> str:
+    """The contender that the others are compared with: ``Found``, or the last graph of a fixed list."""
+    graphs = settled.spec.graphs
+    return (graphs[-1].name or settled.name) if graphs else FOUND
 
 
 def merge_equal(named: Iterable[tuple[str, Graph]], alone: Collection[str] = ()) -> list[tuple[tuple[str, ...], Graph]]:

@@ -21,7 +21,7 @@ _LOSSES = frozenset({LossType.CROSS_ENTROPY, LossType.KL})
 
 
 def unsupported(search: GraphSearch) -> list[str]:
-    """One line for everything that cannot be run yet, ``spec.compression: is not there yet``; empty if nothing."""
+    """One line for everything that cannot be run yet, ``spec.data.uri: s3:// is not there yet``; empty if nothing."""
     return list(_unsupported(search))
 
 
@@ -32,7 +32,7 @@ def _unsupported(search: GraphSearch) -> Iterator[str]:
     for position, graph in enumerate(spec.graphs):
         yield from _of_graph(f"spec.graphs[{position}]", graph)
     if spec.compression is not None:
-        yield "spec.compression: is not there yet"
+        yield from _of_model("spec.compression.student", spec.compression.student)
 
 
 def _of_space(space: Space) -> Iterator[str]:

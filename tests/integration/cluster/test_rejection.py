@@ -22,7 +22,7 @@ ON_THIS_INSTALLATION = {
 }
 """By the field that the message names: what an installation cannot run of a manifest that is valid as such."""
 PLANNED = {
-    "spec.compression": {"compression": {"student": "resnet8"}},
+    "spec.compression.student": {"compression": {"student": "mylab.nets:Small"}},
     "spec.data.dataset": {"data": {"dataset": "mylab.data:Birds"}},
     "spec.space.auxiliaryKinds[0]": {
         "space": quick().spec["space"] | {"auxiliaryKinds": ["EMA"]},
@@ -101,9 +101,9 @@ def test_a_trial_by_hand_of_something_planned_is_not_there_yet(kinds, stage):
 
 def test_a_search_of_the_name_of_a_refused_one_is_accepted(kinds, stage):
     """Deleted and applied anew without the fault, it runs."""
-    wrong = quick().having(compression={"student": "resnet8"})
+    wrong = quick().having(compression={"student": "mylab.nets:Small"})
     search = apply(kinds, stage.namespace, wrong, "mended")
-    assert_refused(search, Reason.NOT_THERE_YET, "spec.compression")
+    assert_refused(search, Reason.NOT_THERE_YET, "spec.compression.student")
     search.kubectl("delete", "graphsearches", "mended")
     assert apply(kinds, stage.namespace, quick(), "mended").wait().state == "Completed"
 

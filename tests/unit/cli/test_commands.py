@@ -66,7 +66,7 @@ def test_a_missing_manifest_is_named(capsys: pytest.CaptureFixture[str], tmp_pat
 @pytest.mark.parametrize("command", ["validate", "run"])
 def test_what_is_not_there_yet_is_named(capsys: pytest.CaptureFixture[str], manifest: Path, command: str):
     """A manifest of a later version is valid; the field that cannot run is named before anything starts."""
-    manifest.write_text(_MANIFEST + "  compression: {student: resnet20}\n")
+    manifest.write_text(_MANIFEST + "  compression: {student: 'timm:vit'}\n")
     code, out, err = _run(capsys, command, manifest)
     assert code == Exit.NOT_THERE_YET
     assert "spec.compression" in out + err

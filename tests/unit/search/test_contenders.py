@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.searches import a_search
 
 from graphsearch.api import Baseline
-from graphsearch.search.contenders import baseline_graph, merge_equal
+from graphsearch.search.contenders import baseline_graph, found_name, merge_equal
 from graphtrial.contract import Graph, ScoreOf
 
 MODELS = {"1": "resnet8", "2": "resnet32", "3": "wrn-28-2"}
@@ -116,3 +117,11 @@ def test_equal_graphs_become_one_contender():
     third = a_graph([edge("Label", "1", "Linear")])
     assert merge_equal([("a", one), ("b", third), ("c", other)]) == [(("a", "c"), one), (("b",), third)]
     assert [names for names, _ in merge_equal([("a", one), ("c", other)], alone={"c"})] == [("a",), ("c",)]
+
+
+def test_the_last_graph_of_a_fixed_list_is_compared():
+    """A list is a recipe: its last graph is the one that the others lead to; without a name it is the search's."""
+    listed = [a_graph([edge("Label", "1")]).model_copy(update={"name": name}).to_json() for name in ("a", "b", "")]
+    assert found_name(a_search().graphs(*listed[:2]).settled()) == "b"
+    assert found_name(a_search().graphs(listed[2]).settled()) == "s"
+    assert found_name(a_search().settled()) == "Found"

@@ -56,7 +56,7 @@ LINES = [
         a_list(nodes=[NODES[0], {**NODE, "weights": {"uri": "w.pt"}}]),
         "spec.graphs[0].nodes[1].weights.uri:",
     ),
-    ("compression", a_search().having(compression={"student": "resnet8"}), "spec.compression: is not there yet"),
+    ("a student", a_search().having(compression={"student": "lab:Net"}), "spec.compression.student: lab:Net"),
 ]
 
 
@@ -81,6 +81,7 @@ def test_what_can_run_gives_no_line():
     """Built-in models, label and KL edges, teachers, stages, cut edges, evaluated ensembles, every metric."""
     mean = {"name": "3", "kind": "Ensemble", "members": ["1", "2"]}
     runs = [
+        a_search().having(compression={"student": "resnet14"}),
         a_search().with_nodes(3, "wrn-28-2", gates=["Through", "Cutoff", "Linear", "Correct", "Sine"]).compared(2, 2),
         *(a_search().scored_by("TargetNode", metric=metric.value) for metric in Metric),
         a_list(an_edge("2", "Apart", gate="Cutoff"), nodes=[*NODES, mean]),
@@ -91,10 +92,10 @@ def test_what_can_run_gives_no_line():
 
 def test_all_lines_come_in_the_order_of_the_manifest():
     """Several at once."""
-    search = a_search().having(data={"dataset": "CUB200"}, compression={"student": "resnet8"})
+    search = a_search().having(data={"dataset": "CUB200"}, compression={"student": "timm:vit"})
     lines = unsupported(search.in_space(targetModels=["resnet18"]).obj())
     assert [line.partition(":")[0] for line in lines] == [
         "spec.data.dataset",
         "spec.space.targetModels[0]",
-        "spec.compression",
+        "spec.compression.student",
     ]

@@ -72,13 +72,14 @@ def export(network: nn.Module, name: str, *, model: str, mean: Tensor, std: Tens
         model: The network's, for whoever loads its weights.
         mean: float32 [C], which it expects subtracted from pixels in 0..1.
         std: float32 [C], by which it expects them divided.
-        images: Samples, uint8 [B, C, S, S], B >= 2.
+        images: Samples, float32 in 0..1, [B, C, S, S].
 
     Raises:
         MismatchError: If a program gives other logits for the samples than the network; the message says how far off.
     """
     program = _Program(_plain(network), mean.cpu(), std.cpu()).eval()
-    samples = images.cpu().contiguous().float() / 255
+    # Traced with one image, a program would take one image only.
+    samples = images.cpu().contiguous() if len(images) > 1 else torch.cat([images, images]).cpu()
     with torch.no_grad():
         expected = program(samples)
     about = {

@@ -69,7 +69,7 @@ def publish(spec: TrialSpec, networks: Mapping[str, nn.Module], train_digest: st
     for name, uri in spec.publish.items():
         buffer = io.BytesIO()
         weights = {key: value.cpu() for key, value in networks[name].state_dict().items()}
-        model = spec.graph.node(name).model
+        model = spec.graph.model_of(name)
         torch.save({"weights": weights, "model": model, "train_digest": train_digest}, buffer)
         store, key = opened(uri, spec)
         store.write(key, buffer.getvalue())
