@@ -27,7 +27,6 @@ spec:
     nodes: 3
     targetModels: [resnet32]
     auxiliaryModels: [resnet32, "torchvision:resnet18", "mylab.nets:Small"]
-    auxiliaryKinds: [Trained]
     isolatedNodes: Pretrained
     edges:
       - {kind: Label, gates: [Through, Cutoff]}
@@ -194,7 +193,7 @@ _BY_SCHEMA = {
     "a loss of another library": ({"space.edges.1.losses": ["MSE"]}, "space.edges[1].losses[0]"),
     "edges of an unknown kind": ({"space.edges.0.kind": "Any"}, "space.edges[0].kind"),
     "isolated nodes that vanish": ({"space.isolatedNodes": "Remove"}, "space.isolatedNodes"),
-    "auxiliary nodes that are frozen": ({"space.auxiliaryKinds": ["Frozen"]}, "space.auxiliaryKinds[0]"),
+    "an EMA edge in words": ({"space.edges.1.ema": "perhaps"}, "space.edges[1].ema"),
     "a crop without cells": ({"space.attention.crops": [0]}, "space.attention.crops[0]"),
     "a threshold that nothing exceeds": (
         {"space.gateParameters.threshold.above": 1},
@@ -246,6 +245,8 @@ _BY_RULES_OF_THE_SPACE = {
     "CrossEntropy between nodes": ({"space.edges.1.losses": ["KL", "CrossEntropy"]}, "space.edges[1].losses"),
     "KL from a node to itself": ({"space.edges.3.losses": ["KL"]}, "space.edges[3].losses"),
     "a self edge without a loss": ({"space.edges.3.losses": REMOVED}, "space.edges[3].losses"),
+    "an EMA edge from the ground truth": ({"space.edges.0.ema": True}, "space.edges[0].ema"),
+    "an EMA edge from a node to itself": ({"space.edges.3.ema": True}, "space.edges[3].ema"),
     "an edge from a fourth of three nodes": ({"space.edges.2.from": "4"}, "space.edges"),
     "an edge to a node by another name": ({"space.edges.2.to": "student"}, "space.edges"),
     "an edge to the ground truth": ({"space.edges.2.to": "Label"}, "space.edges"),

@@ -42,7 +42,7 @@ from graphsearch.api.search_status import (
     RungStatus,
     TrialCounts,
 )
-from graphsearch.api.space import AuxiliaryKind, EdgeKind, EdgeRule, Space
+from graphsearch.api.space import EdgeKind, EdgeRule, Space
 from graphsearch.api.trainer import CheckpointChoice, Metrics, MetricsSource, Trainer
 from graphsearch.api.training import Preset, TrainingChoice, evaluations, resolve
 
@@ -52,7 +52,6 @@ __all__ = [
     "AshaMode",
     "Attempt",
     "AttemptEnd",
-    "AuxiliaryKind",
     "Baseline",
     "BestStatus",
     "Budget",

@@ -51,6 +51,11 @@ _EDGE_RULE = (
         path=".losses",
         reason="FieldValueRequired",
     ),
+    Rule(
+        f"!({_LABEL_EDGE} || {_SELF_EDGE}) || !self.?ema.orValue(false)",
+        "an EMA edge leads from a node to another; leave ema out",
+        path=".ema",
+    ),
 )
 
 _RANGE = (Rule("self.min <= self.max", "is below min; give min <= max", path=".max"),)

@@ -23,14 +23,6 @@ from graphtrial.contract import (
 _Model = Annotated[str, Field(max_length=200)]
 
 
-class AuxiliaryKind(StrEnum):
-    """What an auxiliary node may be drawn as."""
-
-    TRAINED = "Trained"
-    EMA = "EMA"
-    """It follows a trained node and takes its model."""
-
-
 class EdgeKind(StrEnum):
     """The edges that a rule speaks of."""
 
@@ -53,6 +45,12 @@ class EdgeRule(Model):
     """A node's name."""
     losses: Annotated[tuple[LossType, ...], Field(max_length=16)] = ()
     """Drawn from; left out: KL on transfer edges. A label edge always has CrossEntropy."""
+    ema: bool = False
+    """One more choice beside the losses, or the only one where none is named: an EMA edge (spec 1.2).
+
+    Its destination's weights then follow its source's, whose model it takes, and no other edge leads there. Of its
+    gates only Cutoff matters.
+    """
     gates: Annotated[tuple[GateType, ...], Field(min_length=1, max_length=8)]
     """Drawn from."""
     temperature: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 1.0
@@ -74,6 +72,8 @@ class EdgeRule(Model):
         if not label and LossType.CROSS_ENTROPY in self.losses:
             found.append(Violation(("losses",), "CrossEntropy stands on label edges only; use KL between nodes"))
         self_edge = self.kind is EdgeKind.SELF or (by_ends and self.source == self.destination)
+        if self.ema and (label or self_edge):
+            found.append(Violation(("ema",), "an EMA edge leads from a node to another; leave ema out"))
         if self_edge and not set(self.losses) <= UNLABELLED:
             found.append(Violation(("losses",), f"a self edge has one of {', '.join(sorted(UNLABELLED))}"))
         if self_edge and not self.losses:
@@ -149,8 +149,6 @@ class Space(Model):
     """What node "1" is drawn from."""
     auxiliary_models: Annotated[tuple[_Model, ...], Field(max_length=16)] = ()
     """What the other nodes are drawn from; needed where there are any."""
-    auxiliary_kinds: Annotated[tuple[AuxiliaryKind, ...], Field(min_length=1, max_length=2)] = (AuxiliaryKind.TRAINED,)
-    """What the other nodes may be."""
     isolated_nodes: IsolatedNodes = IsolatedNodes.PRETRAINED
     """A node with every incoming edge cut: a frozen pretrained teacher, a random network, or draw again."""
     edges: Annotated[tuple[EdgeRule, ...], Field(max_length=64)] = (

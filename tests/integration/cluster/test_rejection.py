@@ -24,8 +24,8 @@ ON_THIS_INSTALLATION = {
 PLANNED = {
     "spec.compression.student": {"compression": {"student": "mylab.nets:Small"}},
     "spec.data.dataset": {"data": {"dataset": "mylab.data:Birds"}},
-    "spec.space.auxiliaryKinds[0]": {
-        "space": quick().spec["space"] | {"auxiliaryKinds": ["EMA"]},
+    "spec.space.targetModels[0]": {
+        "space": quick().spec["space"] | {"targetModels": ["mylab.nets:Small"]},
     },
 }
 """By the field: what is planned."""

@@ -21,13 +21,13 @@ spec:
     nodes: 3
     targetModels: [resnet32]
     auxiliaryModels: [resnet32, resnet110, wrn-28-2]
-    auxiliaryKinds: [Trained]
     isolatedNodes: Pretrained
     edges:
       - {kind: Label,    gates: [Through, Cutoff, Linear, Correct]}
       - {kind: Transfer, losses: [KL], gates: [Through, Cutoff, Linear, Correct]}
       - {from: "2", to: "1", losses: [KL], gates: [Linear]}
       - {kind: Self, losses: [Consistency, PseudoLabel], gates: [Threshold]}
+      - {from: "1", to: "3", ema: true, gates: [Through]}
     gateParameters: {sine: {frequency: {min: 0, max: 1}, phase: {min: 0, max: 4.712389}}, threshold: {above: 0.95}}
     attention: {crops: [3, 5, 7]}
   training: {preset: CIFAR, length: {epochs: 200}, evaluateEvery: {epochs: 1}, batchSize: 64, precision: FP32}
