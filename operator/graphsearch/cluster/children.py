@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from graphsearch.api import names as n
 from graphsearch.api.wire import Object
@@ -141,11 +141,16 @@ class Children:
         phases = {pod.get("status", {}).get("phase") for pod in self.pods(job["metadata"]["name"])}
         return bool(phases) and phases <= {"Failed", "Succeeded"} and not _is_over(job)
 
-    def forget(self, job: str) -> None:
-        """An attempt is recorded as ended: what its pods have said is not needed any more."""
-        left = {uid: pod for uid, pod in self._pods.pop(job, {}).items() if not pod.get("gone")}
-        if left:
-            self._pods[job] = left
+    def forget_gone(self, open_jobs: Collection[str]) -> None:
+        """What pods have said that are gone is needed only until the end of their attempt is recorded.
+
+        Args:
+            open_jobs: Names of the Jobs of open attempts.
+        """
+        for name in [name for name in self._pods if name not in open_jobs]:
+            left = {uid: pod for uid, pod in self._pods.pop(name).items() if not pod.get("gone")}
+            if left:
+                self._pods[name] = left
 
     async def ask_why(self, now: float) -> None:
         """Ask what was announced of Jobs that have not come to run: a quota, a volume, a queue.

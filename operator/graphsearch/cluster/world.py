@@ -235,7 +235,8 @@ class ClusterWorld:
             if not rungs or rungs[-1].evaluation < report.evaluation:
                 self._first_seen.setdefault((report.index, report.evaluation), now)
                 self._reports.append(report)
-        self._reached.update(reading.evaluations)
+        for index, done in reading.evaluations.items():
+            self._reached[index] = max(done, self._reached.get(index, 0))
         for conflict in reading.conflicts:
             owner = self._object_of(conflict.index)
             self._events.append((owner, "Warning", MetricsReason.CONFLICTING, conflict.message))
@@ -284,20 +285,20 @@ class ClusterWorld:
         if attempt is not None and attempt.is_open:
             self._told[trial.index, attempt.number] = _said(self._seen.get((trial.index, attempt.number)))
         elif attempt is not None:
-            self._forget((trial.index, attempt.number), n.attempt_name(trial.name, attempt.number))
+            self._forget((trial.index, attempt.number))
         if trial.is_ended:
             assert trial.status.outcome is not None
+            self._reached.pop(trial.index, None)
             failed = trial.status.outcome.value in ("Failed", "Diverged")
             kind = "Warning" if failed else "Normal"
             self._events.append((owner, kind, trial.status.outcome, trial.status.message or trial.name))
 
-    def _forget(self, key: Key, job: str) -> None:
+    def _forget(self, key: Key) -> None:
         self._observed.pop(key, None)
         self._seen.pop(key, None)
         self._told.pop(key, None)
         self._starting_at.pop(key, None)
         self._asked.discard(key)
-        self.children.forget(job)
 
     def _shown(self, trial: GraphTrial) -> GraphTrialObjectStatus:
         attempt = trial.attempt
@@ -327,7 +328,7 @@ class ClusterWorld:
         labels = jobs.labels_of(settled, facts, trial)
         place = jobs.place(settled, facts, self._namespace, install)
         if trial.spec.purpose is Purpose.REPORT:
-            trials = [self.ledger.trials[index] for index in sorted(self.ledger.trials)]
+            trials = (self.ledger.trials[index] for index in sorted(self.ledger.trials))
             return report_job.report_objects(
                 settled, facts, trials, trial, namespace=self._namespace, labels=labels, owner=owner, install=install
             )
@@ -390,6 +391,7 @@ class ClusterWorld:
             n.attempt_name(self.ledger.trials[index].name, attempt.number)
             for index, attempt in self.ledger.running.items()
         }
+        self.children.forget_gone(open_jobs)
         closed = [job for name, job in self.children.jobs.items() if name not in open_jobs]
         settled = [job for job in closed if not self.children.settling(job)]
         superfluous = superfluous_jobs(settled, open_jobs, self._seat.clock())
