@@ -316,8 +316,11 @@ class ClusterWorld:
         assert trial.attempt is not None
         key = (trial.index, trial.attempt.number)
         owner = owner_of(self._object_of(trial.index))
-        # The report of a large search takes seconds to pack, in which the Lease must be renewed.
-        objects = await asyncio.to_thread(self._objects_of, trial, owner)
+        if trial.spec.purpose is Purpose.REPORT:
+            # That of a large search takes seconds to pack, in which the Lease must be renewed.
+            objects = await asyncio.to_thread(self._objects_of, trial, owner)
+        else:
+            objects = self._objects_of(trial, owner)
         made = [await self._make(obj, owner["uid"]) for obj in objects][-1]
         self.children.expect(made)
         self._observed[key] = Running(made["metadata"]["uid"], None)

@@ -45,6 +45,8 @@ from graphsearch.search.support import unsupported
 _log = logging.getLogger(__name__)
 
 _SHOWN_EVERY_SECONDS = 1.0
+_PAGE = 100
+"""Trials in memory at a time while the ledgers are filled."""
 
 
 @dataclass
@@ -116,7 +118,7 @@ class Worlds:
             for obj in searches:
                 found.add(obj["metadata"]["uid"])
                 self.seen("GraphSearch", "ADDED", obj)
-            async for page in self._seat.client.pages(TRIALS, namespace):
+            async for page in self._seat.client.pages(TRIALS, namespace, limit=_PAGE):
                 for obj in page:
                     if not obj["metadata"].get("ownerReferences"):
                         found.add(obj["metadata"]["uid"])
