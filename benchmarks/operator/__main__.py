@@ -14,6 +14,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +94,7 @@ def measure(options: argparse.Namespace, *, finished: int) -> bool:
         pids = {name: server.pid or 0 for name, server in plane.servers.items()}
         pids |= {"operator": operator.pid, "simulated node": node.pid or 0, "this program": os.getpid()}
         pids |= {"prometheus": prometheus.pid or 0}
-        return run(options, plane, search, witness, Used(pids), prometheus.url, finished=finished)
+        return run(options, plane, search, witness, Used(pids), prometheus.url, operator.metrics, finished=finished)
 
 
 def run(
@@ -103,6 +104,7 @@ def run(
     witness: Witness,
     used: Used,
     prometheus_url: str,
+    metrics: Callable[[], str],
     *,
     finished: int,
 ) -> bool:
@@ -110,11 +112,12 @@ def run(
     operator = used.pids["operator"]
     filled = figures.memory_mib(operator)
     used.begin()
-    began = time.time()
+    before, began = figures.counters(metrics()), time.time()
     search.patch(desiredState="Running")
     wait_until(lambda: witness.over_at is not None, witness, used)
     seconds, spent = (witness.over_at or 0.0) - began, used.seconds()
     most = figures.memory_mib(operator)
+    counted = {name: value - before.get(name, 0.0) for name, value in figures.counters(metrics()).items()}
     wait_until(lambda: is_done(witness), witness, used)
     reporting = used.seconds()["operator"] - spent["operator"]
     with_report = figures.memory_mib(operator)
@@ -144,6 +147,10 @@ def run(
     print(line("slot idle, p50", percentile(slots.idle, 50), "s"))
     for name, values in slots.legs.items():
         print(line(f"  {name}", percentile(values, 50), "s", note=f"p50, {percentile(values, 95):.2f} s p95"))
+    turns, writes = counted["graphsearch_operator_turn_seconds_count"], counted["graphsearch_operator_api_writes_total"]
+    print(line("operator, a turn", counted["graphsearch_operator_turn_seconds_sum"] / turns, "s", note="on average"))
+    print(line("operator, turns a second", turns / seconds, ""))
+    print(line("operator, writes for a trial", writes / options.trials, ""))
     print(line("operator, memory before the search", filled, "MiB", note=f"{most:.0f} after it, before its report"))
     print(line("operator, CPU for the report", reporting, "s"))
     for name, cpu in per_trial.items():

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.operator.witness import Times, Witness
+from prometheus_client.parser import text_string_to_metric_families
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -34,6 +35,15 @@ def memory_mib(pid: int, what: str = "VmHWM") -> float:
     """The most memory that a process has held (``VmRSS``: holds)."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(what))
     return int(line.split()[1]) / 1024
+
+
+def counters(exposition: str) -> dict[str, float]:
+    """The sum of each metric over its labels."""
+    sums: dict[str, float] = {}
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    return sums
 
 
 def first_samples(prometheus_url: str, search_uid: str) -> dict[tuple[int, int], float]:

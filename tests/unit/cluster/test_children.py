@@ -28,7 +28,7 @@ class Server:
     def put(self, obj):
         """Keep a state of an object; what a watch would say."""
         self.version += 1
-        obj = copy.deepcopy(obj)
+        obj = {"apiVersion": "v1"} | copy.deepcopy(obj)
         obj["metadata"]["resourceVersion"] = str(self.version)
         self.kept[obj["kind"]][obj["metadata"]["uid"]] = obj
         return obj["kind"], "MODIFIED", copy.deepcopy(obj)
@@ -40,9 +40,9 @@ class Server:
         gone["metadata"]["resourceVersion"] = str(self.version)
         return obj["kind"], "DELETED", gone
 
-    async def list(self, kind, namespace, *, labels="", fields=""):
+    async def list(self, kind, namespace, *, labels="", fields="", limit=500, keep=copy.deepcopy):
         self.asked.append(fields or kind.plural)
-        found, version = copy.deepcopy(list(self.kept[kind.kind].values())), str(self.version)
+        found, version = [keep(copy.deepcopy(obj)) for obj in self.kept[kind.kind].values()], str(self.version)
         self.while_listing()
         return found, version
 
