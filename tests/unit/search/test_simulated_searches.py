@@ -299,7 +299,7 @@ def test_searches_with_one_worker_are_equal(search, seed):
 @few
 @given(searches(), seeds)
 def test_a_graph_is_a_function_of_seed_and_index(search, seed):
-    """However trials interleave, a Search trial's graph is the one drawn for its index."""
+    """B13: however trials interleave, each index gets one graph, the one drawn for it; none is missing or too many."""
     settled = search.settled()
     for trial in of_purpose(play(a_world(search, seed, faulty=True)), Purpose.SEARCH):
         space, score_of = settled.spec.space, ScoreOf(settled.spec.objective.score_of)

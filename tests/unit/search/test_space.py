@@ -240,7 +240,7 @@ def test_a_graph_that_breaks_the_rules_is_drawn_again():
 
 
 def test_a_space_in_which_nothing_learns_says_what_to_allow():
-    """All gates into the target are Cutoff."""
+    """B14: all gates into the target are Cutoff: no sampler can help, so it is refused and not tried again."""
     space = a_space(2, {"kind": "Label", "gates": ["Cutoff"]})
     with pytest.raises(EmptySpaceError) as raised:
         draw(space, ScoreOf.TARGET_NODE, 0, 0)
