@@ -1,6 +1,6 @@
 """Images per second of the augmenting loader on one thread, beside a per-image pipeline run in the same minute.
 
-    python benchmarks/loader.py        prints MISSED where the target is missed; never fails for that
+    python -m benchmarks.loader        prints MISSED where the target is missed; never fails for that
 
 The pipeline is what most training scripts use: PIL images, torchvision transforms, a stack per batch. Both pad by
 reflection, crop, flip and normalise 32-pixel colour images in batches of 64.
