@@ -28,7 +28,7 @@ e2e: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/decisions.py
-	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python -m benchmarks.loader
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/local_world.py
 	$(BIN)/python -m benchmarks.checkpoint
