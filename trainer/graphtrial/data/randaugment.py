@@ -143,7 +143,7 @@ def _apply(images: Tensor, counts: list[int], parameters: Tensor) -> None:
 
 
 def _parameters(operations: Tensor, strengths: Tensor, side: int) -> Tensor:
-    """float64 [rounds, B, 6]: for the affine ones Pillow's fixed-point coefficients, for the others one number and zeros.
+    """Pillow's fixed-point coefficients of the affine ones, a number and zeros of the others: float64 [rounds, B, 6].
 
     Source x of output pixel (x, y) is (a x + b y + c) / 65536, source y (d x + e y + f) / 65536, both rounded down.
     """
