@@ -131,6 +131,29 @@ def test_two_trials_decode_once(tmp_path):
     assert len(decoded) == 1
 
 
+def test_what_a_killed_trial_has_left_is_written_over(tmp_path):
+    """Half a file of many gigabytes would else stay for ever."""
+    (tmp_path / "key.tmp").write_bytes(b"left" * 1000)
+    through(tmp_path)
+    assert np.array_equal(through(tmp_path, fail), PIXELS)
+    assert [path.suffix for path in arrays(tmp_path)] == [".npy"]
+
+
+def test_without_locks_trials_do_not_share_a_temporary_file(tmp_path, monkeypatch):
+    """A file system that has none costs a second decoding and nothing else."""
+
+    def flock(*_):
+        raise OSError(errno.ENOTSUP, "no locks")
+
+    def meanwhile():
+        assert np.array_equal(through(tmp_path), PIXELS)
+        return decode()
+
+    monkeypatch.setattr(cache.fcntl, "flock", flock)
+    assert np.array_equal(through(tmp_path, meanwhile), PIXELS)
+    assert [path.suffix for path in arrays(tmp_path)] == [".npy"]
+
+
 def test_of_large_arrays_a_part_is_checked(tmp_path, monkeypatch):
     """Images spread evenly over the array, the first among them."""
     monkeypatch.setattr(cache, "_CHECKED", PIXELS.nbytes)

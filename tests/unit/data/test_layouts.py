@@ -140,6 +140,80 @@ def test_a_list_that_is_not_whole_is_named(dataset, made, tmp_path, name, damage
     assert not list((tmp_path / "cache").glob("*.npy"))
 
 
+@pytest.mark.parametrize(
+    ("dataset", "name", "old", "new", "words"),
+    [
+        (
+            "FGVCAircraft",
+            "data/images_variant_test.txt",
+            "707-320",
+            "747-8",
+            r"names the class '747-8', which is none of",
+        ),
+        ("CUB200", "image_class_labels.txt", "3 2", "3 7", r"0003\.jpg has label 6; expected 0 to 1"),
+        (
+            "CUB200",
+            "image_class_labels.txt",
+            "3 2",
+            "3 x",
+            r"image_class_labels\.txt: 'x' stands where a number belongs",
+        ),
+        ("CUB200", "image_class_labels.txt", "3 2", "9 2", r"class_labels\.txt does not list image 3 of images\.txt"),
+        ("OxfordIIITPet", "annotations/test.txt", "101 2", "101 9", r"101\.jpg has label 8; expected 0 to 1"),
+        (
+            "OxfordIIITPet",
+            "annotations/trainval.txt",
+            "_2 1 1 1",
+            "_2",
+            r"trainval\.txt, line 3: 1 words where 4 belong",
+        ),
+        ("DTD", "labels/train1.txt", "zigzagged_0001", "banded_0000", r"zigzagged/banded_0000\.jpg is missing"),
+        ("DTD", "labels/val1.txt", "banded/banded_0002", "banded/banded_0000", r"lists a training image twice"),
+        ("Food101", "meta/test.json", "waffles/", "pizza/", r"names the class 'pizza', which is none of the 2 known"),
+        ("SUN397", "Training_01.txt", "abbey", "abyss", r"names the class 'abyss', which is none"),
+        ("TinyImageNet", "val/val_annotations.txt", "n02124075", "n99999999", r"names the class 'n99999999', which is"),
+    ],
+    indirect=["dataset"],
+)
+def test_a_list_that_does_not_agree_is_named(dataset, made, name, old, new, words):
+    """A label out of range, a class nobody knows, an image that another list lacks."""
+    path = made.root / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError, match=words):
+        load_from(dataset, made.root)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "variables", "words"),
+    [
+        ("Flowers102", "imagelabels.mat", {"labels": [[1, 2, 3]]}, r"setid\.mat names image 5; imagelabels\.mat has 3"),
+        ("Flowers102", "imagelabels.mat", {"labels": [[0] * 7]}, r"imagelabels\.mat: labels begin at 0; expected 1"),
+        ("Flowers102", "setid.mat", {"trnid": [[1]]}, r"setid\.mat is cut off or no MATLAB file with valid"),
+        ("StanfordCars", "devkit/cars_meta.mat", {"class_names": "one"}, r"00002\.jpg has label 1; expected 0 to 0"),
+        (
+            "StanfordCars",
+            "devkit/cars_train_annos.mat",
+            {"annotations": [[1, 2]]},
+            r"annotations have no fname and class",
+        ),
+        (
+            "StanfordDogs",
+            "lists/train_list.mat",
+            {"file_list": "a/b", "labels": [[1, 2]]},
+            r"has 2 labels for 1 images",
+        ),
+    ],
+    indirect=["dataset"],
+)
+def test_a_matlab_list_that_does_not_agree_is_named(dataset, made, name, variables, words):
+    """As with texts."""
+    made.matlab(name, **variables)
+    with pytest.raises(DataError, match=words):
+        load_from(dataset, made.root)
+
+
 def test_another_set_is_told_the_layout(dataset, tmp_path):
     """The message says what to give instead."""
     other = "DTD" if dataset != "DTD" else "CUB200"

@@ -59,9 +59,10 @@ def cached(
     """
     if folder:
         try:
-            with locked(folder, key):
+            with locked(folder, key) as alone:
                 found = _found(folder, key, shape, dtype)
-                return _written(folder, key, shape, make, dtype) if found is None else found
+                temporary = Path(folder, f"{key if alone else uuid.uuid4().hex}.tmp")
+                return _written(temporary, key, shape, make, dtype) if found is None else found
         except _CannotWriteError as error:
             _log.warning("decoded images are not cached, %s cannot be written: %s", folder, error)
     return _uncached(shape, make, dtype)
@@ -84,14 +85,19 @@ def cached_text(folder: str, key: str, make: Callable[[], str]) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: str, key: str) -> Iterator[None]:
-    """Hold the lock of ``key``; where the folder or its file system has no locks, go on without."""
+def locked(folder: str, key: str) -> Iterator[bool]:
+    """Hold the lock of ``key``; False where the folder or its file system has no locks.
+
+    Who holds it may write to a temporary name made of the key, and so over what a killed process has left there.
+    """
     with contextlib.ExitStack() as stack:
+        alone = False
         with contextlib.suppress(OSError):
             Path(folder).mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(Path(folder, f"{key}.lock").open("ab"))
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            alone = True
+        yield alone
 
 
 def _found(folder: str, key: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray | None:
@@ -106,8 +112,7 @@ def _found(folder: str, key: str, shape: tuple[int, ...], dtype: Any) -> np.ndar
     return None
 
 
-def _written(folder: str, key: str, shape: tuple[int, ...], make: Callable[[], Rows], dtype: Any) -> np.ndarray:
-    temporary = Path(folder, f"{uuid.uuid4().hex}.tmp")
+def _written(temporary: Path, key: str, shape: tuple[int, ...], make: Callable[[], Rows], dtype: Any) -> np.ndarray:
     try:
         with _writing():
             file = temporary.open("w+b")
@@ -118,7 +123,7 @@ def _written(folder: str, key: str, shape: tuple[int, ...], make: Callable[[], R
             _fill(file, file.tell(), shape, make, dtype)
         with _writing():
             array: np.ndarray = np.load(temporary, mmap_mode="c")
-            temporary.replace(Path(folder, f"{key}-{_checksum(array)}.npy"))
+            temporary.replace(temporary.with_name(f"{key}-{_checksum(array)}.npy"))
         return array
     except BaseException:
         with contextlib.suppress(OSError):

@@ -79,10 +79,10 @@ def _fetched(uri: str, folder: Path, server: Checkpoint | None) -> Path:
             raise DataError(message)
         described = json.dumps([uri, sorted((name, each.size, each.etag) for name, each in objects.items())])
         digest = hashlib.sha256(described.encode()).hexdigest()[:32]
-        with locked(str(folder), digest):
+        with locked(str(folder), digest) as alone:
             place = folder / digest
             if not _whole(place, objects):
-                _fetch(bucket, objects, place)
+                _fetch(bucket, objects, place, folder / f"{digest if alone else uuid.uuid4().hex}.tmp")
         return place / key.rpartition("/")[2] if key in listed else place
     except Unreachable:
         raise
@@ -117,9 +117,8 @@ def _whole(place: Path, objects: Mapping[str, S3Object]) -> bool:
         return False
 
 
-def _fetch(bucket: Bucket, objects: Mapping[str, S3Object], place: Path) -> None:
+def _fetch(bucket: Bucket, objects: Mapping[str, S3Object], place: Path, temporary: Path) -> None:
     """Copy every object, then put the folder in place."""
-    temporary = place.with_name(f"{uuid.uuid4().hex}.tmp")
 
     def fetch(name: str) -> None:
         each, target = objects[name], temporary / name
@@ -132,6 +131,7 @@ def _fetch(bucket: Bucket, objects: Mapping[str, S3Object], place: Path) -> None
         os.utime(target, (each.modified, each.modified))
 
     try:
+        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for _ in pool.map(fetch, objects):
