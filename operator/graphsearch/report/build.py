@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from graphsearch.report import charts
+from graphsearch.report import analysis_charts, charts
+from graphsearch.report.analysis_sections import (
+    attention_section,
+    classes_section,
+    conflicts_section,
+    diversity_section,
+    networks_section,
+    shown_analysis,
+)
+from graphsearch.report.embedding import embedded
 from graphsearch.report.found_sections import (
     comparison_section,
     finalists_section,
+    graph_pictures,
     graph_section,
-    graph_svg,
     headline,
     reuse_section,
 )
@@ -25,18 +35,22 @@ from graphsearch.report.search_sections import (
     rungs_section,
     trials_section,
 )
-from graphtrial.storage import Missing, Store
+from graphtrial.contract import MAPS
+from graphtrial.storage import Corrupt, Missing, Store
 
 
 def build(record: SearchRecord, store: Store, into: Store | None = None) -> list[str]:
     """Write the report of a search and copy the weights of the graph that was found.
 
-    Files below ``report/``: ``index.html``, ``graph.svg``, ``curves.svg``, ``rungs.svg``, ``comparison.svg``,
-    ``comparison.json``, ``recipe.yaml``, ``weights/<node>.safetensors``; those without content are left out.
+    Files below ``report/``: ``index.html``, ``graph.svg`` (of a semi-supervised graph
+    ``graph-methods.svg`` and ``graph-gates.svg``), ``curves.svg``, ``rungs.svg``, ``comparison.svg``,
+    ``efficiency.svg``, ``diversity.svg``, ``recall.svg``, ``umap.svg``, ``comparison.json``, ``recipe.yaml``,
+    ``weights/<node>.safetensors``; those without content are left out.
 
     Args:
         record: The facts.
-        store: Of the search's folder; weights are read at ``trials/<index>/weights/<node>.safetensors``.
+        store: Of the search's folder; weights are read at ``trials/<index>/weights/<node>.safetensors``, attention
+            maps at ``trials/<index>/maps.npz``.
         into: Where the report is written, if not there.
 
     Returns:
@@ -47,12 +61,19 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
     """
     into = into or store
     weights = _copy_weights(record, store, into)
-    drawn = {"curves": charts.curves(record), "rungs": charts.rungs(record), "comparison": charts.comparison(record)}
+    maps = _maps(record, store)
+    places = embedded(maps) if maps is not None else None
+    drawn = {
+        "curves": charts.curves(record),
+        "rungs": charts.rungs(record),
+        "comparison": charts.comparison(record),
+        **_of_networks(record, places or []),
+    }
     shown = {name: spec for name, spec in drawn.items() if spec is not None}
     still = shown | ({"curves": spec} if (spec := charts.curves(record, still=True)) else {})
     files = {f"{name}.svg": charts.as_svg(spec) for name, spec in still.items()}
     if record.found is not None:
-        files["graph.svg"] = graph_svg(record, record.found)
+        files |= {f"{name}.svg": svg for name, svg in graph_pictures(record, record.found).items()}
     if (text := recipe(record)) is not None:
         files["recipe.yaml"] = text
     if record.comparison:
@@ -61,6 +82,11 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
         headline(record),
         graph_section(record),
         comparison_section(record),
+        networks_section(record, list(shown)),
+        diversity_section(record, list(shown)),
+        attention_section(record, list(shown), umap_missing=maps is not None and places is None),
+        classes_section(list(shown)),
+        conflicts_section(record),
         curves_section("curves" in shown),
         rungs_section(record, "rungs" in shown),
         trials_section(record),
@@ -76,6 +102,26 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
     for name, content in files.items():
         into.write(f"report/{name}", content.encode())
     return [*(f"report/{name}" for name in weights), *(f"report/{name}" for name in files)]
+
+
+def _maps(record: SearchRecord, store: Store) -> bytes | None:
+    """Attention maps of the graph that was found, as its trainer left them; None where it has none."""
+    if shown_analysis(record) is None or record.found is None:
+        return None
+    try:
+        return store.read(f"trials/{record.found.trial.index}/{MAPS}")
+    except (Missing, Corrupt):
+        return None
+
+
+def _of_networks(record: SearchRecord, places: list[dict[str, Any]]) -> dict[str, charts.Spec | None]:
+    analysis = shown_analysis(record)
+    return {
+        "efficiency": analysis_charts.efficiency(record),
+        "diversity": analysis_charts.diversity(record),
+        "recall": analysis_charts.recall(analysis) if analysis else None,
+        "umap": analysis_charts.umap(places),
+    }
 
 
 def _copy_weights(record: SearchRecord, store: Store, into: Store) -> list[str]:

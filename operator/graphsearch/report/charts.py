@@ -17,9 +17,8 @@ import vl_convert
 
 from graphsearch.api import Decision, GraphTrial, Outcome
 from graphsearch.report.markup import Html
-from graphsearch.report.record import SearchRecord, curve
+from graphsearch.report.record import SearchRecord, contender_text, curve
 from graphsearch.report.wording import METRICS, graph_text
-from graphsearch.search.comparison import spoken
 from graphtrial.contract import Metric, Purpose
 
 _FATES = {"reached its end": "#2b7bd0", "stopped early": "#8d97a5", "failed or cancelled": "#cf4f43", "runs": "#2a9d6f"}
@@ -63,7 +62,7 @@ def curves(record: SearchRecord, *, still: bool = False) -> Spec | None:
     ]
     trials = [_trial(record, trial) for trial, of_one in shown if of_one]
     layers = _curves(record, trials, still)
-    return _spec(380, {"points": points, "ends": ends, "trials": trials}, *layers)
+    return layered(380, {"points": points, "ends": ends, "trials": trials}, *layers)
 
 
 def _curves(record: SearchRecord, trials: _Rows, still: bool) -> list[alt.Chart]:
@@ -165,13 +164,13 @@ def rungs(record: SearchRecord) -> Spec | None:
             tooltip=[alt.Tooltip("trial:Q"), alt.Tooltip("score:Q", title=_score_title(record)), "decision:N"],
         )
     )
-    return _spec(280, {"points": points}, ticks)
+    return layered(280, {"points": points}, ticks)
 
 
 def comparison(record: SearchRecord) -> Spec | None:
     """Each repeat's test score of every contender, with the mean; None without a comparison."""
     scale = _factor(record)
-    order = [_capital(spoken(row.names)) for row in record.comparison]
+    order = [contender_text(row) for row in record.comparison]
     points = [
         {"contender": name, "repeat": repeat + 1, "score": round(score * scale, 4)}
         for name, row in zip(order, record.comparison, strict=True)
@@ -186,10 +185,10 @@ def comparison(record: SearchRecord) -> Spec | None:
     tooltip = [alt.Tooltip("contender:N"), alt.Tooltip("repeat:Q"), alt.Tooltip("score:Q")]
     dots = base.mark_circle(size=70, opacity=0.65, color="#2b7bd0").encode(tooltip=tooltip)
     means = base.mark_tick(thickness=3, size=26, color="#c9772b").encode(x="mean(score):Q")
-    return _spec(44 * len(order) + 10, {"points": points}, dots, means)
+    return layered(44 * len(order) + 10, {"points": points}, dots, means)
 
 
-def _spec(height: int, datasets: dict[str, _Rows], *layers: alt.Chart) -> Spec:
+def layered(height: int, datasets: dict[str, _Rows], *layers: alt.Chart) -> Spec:
     """Layers at the width of the card that holds them. Data are put in last: Altair would check every row."""
     view = alt.Config(view=alt.ViewConfig(strokeOpacity=0))
     chart = alt.LayerChart(layer=list(layers), width="container", height=height, config=view)
@@ -204,10 +203,6 @@ def _score_title(record: SearchRecord, images: str = "") -> str:
     metric = record.manifest.spec.objective.metric
     where = images or ("test" if record.manifest.spec.graphs else "validation")
     return f"{where} {METRICS[metric]}" + ("" if metric is Metric.NEGATIVE_LOG_LOSS else " (%)")
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def as_json(spec: Spec) -> Html:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from graphsearch.api import Outcome, Reason
-from graphsearch.report.graph_picture import draw
+from graphsearch.report.graph_picture import View, draw
 from graphsearch.report.markup import Html, bullets, element, fold, join, paragraph, picture, section, table
-from graphsearch.report.record import Found, SearchRecord, ranked
+from graphsearch.report.record import Found, SearchRecord, contender_text, ranked
 from graphsearch.report.tables import finalist_rows
 from graphsearch.report.wording import (
     METRICS,
@@ -127,14 +127,20 @@ def _figures(record: SearchRecord) -> Html:
     return element("dl", join(cells), class_="figures")
 
 
-def graph_svg(record: SearchRecord, found: Found) -> str:
-    """The picture of the graph that was found."""
+def graph_pictures(record: SearchRecord, found: Found) -> dict[str, str]:
+    """Pictures of the graph that was found, by name: one, or of a semi-supervised graph one for each view (fig 5.6)."""
+    if not found.graph.semi_supervised:
+        return {"graph": _picture(record, found, View.BOTH)}
+    return {f"graph-{view.value}": _picture(record, found, view) for view in (View.METHODS, View.GATES)}
+
+
+def _picture(record: SearchRecord, found: Found, view: View) -> str:
     objective = record.manifest.spec.objective
     scores = {name: score_text(objective.metric, score) for name, score in found.scores.items()}
     everything = {node.name for node in found.graph.nodes}
     idle = everything - needed_nodes(found.graph, objective.score_of) - _ensembles(found.graph)
     target = "" if objective.score_of is ScoreOf.ENSEMBLE else found.graph.target_name
-    return draw(found.graph, scores, target=target, idle=frozenset(idle))
+    return draw(found.graph, scores, target=target, idle=frozenset(idle), view=view)
 
 
 def _ensembles(graph: Graph) -> set[str]:
@@ -146,15 +152,16 @@ def graph_section(record: SearchRecord) -> Html:
     found = record.found
     if found is None:
         return section("graph", "The graph", paragraph("There is none: no trial reached its last evaluation."))
-    images = "test images, the mean of all runs of the comparison" if found.compared else "the validation images"
+    where = "test images, the mean of all runs of the comparison" if found.compared else "the validation images"
     metric = METRICS[record.manifest.spec.objective.metric]
-    told = (
-        f"An arrow goes from who teaches to who learns. In brackets the {metric} on {images}. Cut edges are left out."
-    )
-    image = element("figure", Html(graph_svg(record, found)), class_="graph", tabindex="0")
+    told = f"An arrow goes from who teaches to who learns. In brackets the {metric} on {where}. Cut edges are left out."
+    drawn = graph_pictures(record, found)
+    if len(drawn) > 1:
+        told += " The first picture shows what is learnt along each edge, the second how much it weighs over training."
+    images = [element("figure", Html(svg), class_="graph", tabindex="0") for svg in drawn.values()]
     edges = [(edge.source, edge.destination, loss_text(edge), gate_text(edge)) for edge in found.graph.live_edges()]
     listing = table("Edges of the graph", ("From", "To", "Loss", "Gate"), edges)
-    return section("graph", "The graph", paragraph(told), image, _nodes(record, found), fold("Its edges", listing))
+    return section("graph", "The graph", paragraph(told), *images, _nodes(record, found), fold("Its edges", listing))
 
 
 def _nodes(record: SearchRecord, found: Found) -> Html:
@@ -198,7 +205,7 @@ def comparison_section(record: SearchRecord) -> Html:
     head = ("Contender", "Mean ± std", "Runs", *(f"Repeat {repeat + 1}" for repeat in repeats))
     cells = [
         (
-            _name(row),
+            contender_text(row),
             mean_text(metric, row.mean, row.std),
             _runs(row),
             *(score_text(metric, row.scores.get(repeat)) for repeat in repeats),
@@ -209,11 +216,6 @@ def comparison_section(record: SearchRecord) -> Html:
     chart = [picture("comparison", "Test score of each run, by contender")] if repeats else []
     verdict = element("div", bullets(sentences(rows, metric)), class_="verdict")
     return section("comparison", "Comparison with known methods", verdict, listing, *chart, paragraph(told, "small"))
-
-
-def _name(row: Row) -> str:
-    name = spoken(row.names)
-    return name[0].upper() + name[1:]
 
 
 def _runs(row: Row) -> str:

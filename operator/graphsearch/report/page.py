@@ -12,7 +12,7 @@ from importlib.resources import files
 from graphsearch.report.markup import Html, element, join
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; img-src data:"
-_HINT = "The charts need JavaScript; as pictures they lie beside this page (curves.svg, rungs.svg, comparison.svg)."
+_HINT = "The charts need JavaScript; as pictures they lie beside this page (curves.svg, rungs.svg and others)."
 
 
 def page(title: str, sections: list[Html], charts: Mapping[str, Html], library: Html) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from graphsearch.api import GraphSearch, GraphTrial, Outcome, SearchFacts
-from graphsearch.search.comparison import Row, compare
+from graphsearch.search.comparison import Row, compare, spoken
 from graphsearch.search.contenders import found_name
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.replay import doubt
 from graphsearch.search.settled import Settled, settle
-from graphtrial.contract import Graph, Purpose, TrialResult
+from graphtrial.contract import Analysis, Graph, Purpose, TrialResult
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class SearchRecord:
     trials: tuple[GraphTrial, ...]
     results: Mapping[int, tuple[TrialResult, ...]]
     """What each attempt has left, oldest first, by index; a trial without any is shown by its recorded rungs."""
+    analyses: Mapping[int, Analysis] = field(default_factory=dict)
+    """What is said of the networks of the graph that was found and of all runs of the comparison, by index."""
 
     @cached_property
     def settled(self) -> Settled:
@@ -144,3 +146,21 @@ def failures(record: SearchRecord) -> Iterator[GraphTrial]:
     for trial in sorted(record.trials, key=lambda trial: trial.index):
         if trial.status.outcome in (Outcome.FAILED, Outcome.DIVERGED):
             yield trial
+
+
+def contender_text(row: Row) -> str:
+    """A contender as the first words of a line."""
+    name = spoken(row.names)
+    return name[0].upper() + name[1:]
+
+
+def contender_analyses(record: SearchRecord) -> dict[str, list[Analysis]]:
+    """What is said of the networks of each contender, run by run, the found graph first; of that alone without any."""
+    named: dict[str, list[Analysis]] = {}
+    for row in record.comparison:
+        runs = [trial.index for trial in record.of(Purpose.COMPARE) if trial.spec.contenders == row.names]
+        if analyses := [record.analyses[index] for index in runs if index in record.analyses]:
+            named[contender_text(row)] = analyses
+    if not named and record.found is not None and record.found.trial.index in record.analyses:
+        named["The best graph"] = [record.analyses[record.found.trial.index]]
+    return named

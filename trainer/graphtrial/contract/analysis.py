@@ -9,8 +9,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping
 
-from pydantic import Field
-
 from graphtrial.contract._base import Model
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import ScoreOf, scored_nodes
@@ -90,8 +88,6 @@ class Analysis(Model):
     correlation: float | None = None
     """Between MutualKL and delta accuracy over the pairs."""
     samples: tuple[SampleAnalysis, ...] = ()
-    conflicts: dict[str, int] = Field(default_factory=dict)
-    """Of a compression: how often over training the gradients of teachers ``1-2`` pointed apart (tables 4.10, 4.11)."""
 
     @property
     def attention_error(self) -> float | None:
