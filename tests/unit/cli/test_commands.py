@@ -90,7 +90,7 @@ def test_preview_says_how_large_the_space_is_and_what_an_epoch_is(capsys: pytest
     edges = "[{kind: Label, gates: [Through]}, {kind: Self, losses: [Consistency], gates: [Through, Linear]}]"
     manifest.write_text(re.sub(r"space: {", "space: {edges: " + edges + ", ", _MANIFEST))
     _, semi_supervised, _ = _run(capsys, "preview", manifest)
-    assert "4 ways to draw a graph, 4 distinct" in semi_supervised
+    assert "72 ways to draw a graph, 72 distinct" in semi_supervised  # 3^2 models, 2^3 gates
     assert "passes over the unlabelled images" in semi_supervised
 
 
