@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,18 @@ def test_preview_says_what_a_search_costs(capsys: pytest.CaptureFixture[str], ma
     assert "40 Search" in out
     assert "of 8,000 evaluations" in out
     assert "at 2 TFLOP/s sustained" in out
+
+
+def test_preview_says_how_large_the_space_is_and_what_an_epoch_is(capsys: pytest.CaptureFixture[str], manifest: Path):
+    """Of unlabelled images, where graphs are semi-supervised (spec 7.3)."""
+    _, supervised, _ = _run(capsys, "preview", manifest)
+    assert "ways to draw a graph" in supervised
+    assert "unlabelled" not in supervised
+    edges = "[{kind: Label, gates: [Through]}, {kind: Self, losses: [Consistency], gates: [Through, Linear]}]"
+    manifest.write_text(re.sub(r"space: {", "space: {edges: " + edges + ", ", _MANIFEST))
+    _, semi_supervised, _ = _run(capsys, "preview", manifest)
+    assert "72 ways to draw a graph, 72 distinct" in semi_supervised  # 3^2 models, 2^3 gates
+    assert "passes over the unlabelled images" in semi_supervised
 
 
 def test_preview_halves_its_hours_at_twice_the_speed(capsys: pytest.CaptureFixture[str], manifest: Path):
