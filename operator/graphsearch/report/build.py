@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from graphsearch.report import charts
+from graphsearch.report.compression_sections import compression_section, copy_exports
 from graphsearch.report.found_sections import (
     comparison_section,
     finalists_section,
@@ -32,7 +33,8 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
     """Write the report of a search and copy the weights of the graph that was found.
 
     Files below ``report/``: ``index.html``, ``graph.svg``, ``curves.svg``, ``rungs.svg``, ``comparison.svg``,
-    ``comparison.json``, ``recipe.yaml``, ``weights/<node>.safetensors``; those without content are left out.
+    ``comparison.json``, ``recipe.yaml``, ``weights/<node>.safetensors``, ``compressed/<node>.*``; those without
+    content are left out.
 
     Args:
         record: The facts.
@@ -47,6 +49,7 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
     """
     into = into or store
     weights = _copy_weights(record, store, into)
+    compressed = copy_exports(record, store, into)
     drawn = {"curves": charts.curves(record), "rungs": charts.rungs(record), "comparison": charts.comparison(record)}
     shown = {name: spec for name, spec in drawn.items() if spec is not None}
     still = shown | ({"curves": spec} if (spec := charts.curves(record, still=True)) else {})
@@ -61,6 +64,7 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
         headline(record),
         graph_section(record),
         comparison_section(record),
+        compression_section(record, compressed),
         curves_section("curves" in shown),
         rungs_section(record, "rungs" in shown),
         trials_section(record),
@@ -75,7 +79,7 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
     files["index.html"] = page(title, sections, specs, charts.library() if specs else Html(""))
     for name, content in files.items():
         into.write(f"report/{name}", content.encode())
-    return [*(f"report/{name}" for name in weights), *(f"report/{name}" for name in files)]
+    return [*(f"report/{name}" for name in (*weights, *compressed)), *(f"report/{name}" for name in files)]
 
 
 def _copy_weights(record: SearchRecord, store: Store, into: Store) -> list[str]:
