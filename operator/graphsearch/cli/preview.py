@@ -19,6 +19,7 @@ from graphsearch.search.specs import objective_of
 from graphsearch.search.status import summarise
 from graphtrial.contract import (
     DATASETS,
+    Aggregation,
     NodeKind,
     Part,
     Purpose,
@@ -29,8 +30,8 @@ from graphtrial.contract import (
     needed_nodes,
 )
 
-_BACKWARD = 3
-"""A training step costs about three forward passes."""
+_BACKWARD = 2
+"""A backward pass costs about two forward passes."""
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -117,19 +118,26 @@ def _seconds(settled: Settled, trial: GraphTrial, images: int, rate: float) -> f
     size = settled.spec.data.image_size or (dataset.image_size if dataset else 32)
     classes = (dataset.classes if dataset else None) or 100
     needed = needed_nodes(graph, objective_of(settled, trial).score_of)
+    training = 1 + _BACKWARD * _backward_passes(trial)
     flops = 0
     for node in graph.nodes:
         if node.name in needed and is_built_in(node.model):
             forward = model_size(
                 node.model, classes=classes, channels=dataset.channels if dataset else 3, image_size=size
             ).flops
-            flops += forward * (_BACKWARD if node.kind is NodeKind.TRAINED else 1)
+            flops += forward * (training if node.kind is NodeKind.TRAINED else 1)
     every = settled.training.evaluate_every
     count = images if trial.spec.split is Split.FULL else _without(images, settled.spec.data.search_validation)
     if settled.spec.data.labelled is not None:
         count = min(count, settled.spec.data.labelled.count)
     fed = count * every.epochs if every.epochs else (every.steps or 0) * settled.training.batch_size
     return flops * fed / rate
+
+
+def _backward_passes(trial: GraphTrial) -> int:
+    """In each step: one, or one for each loss where their gradients are projected."""
+    way = trial.spec.distillation
+    return 1 if way is None or way.aggregation is Aggregation.SUM else len(trial.spec.graph.live_edges())
 
 
 def _training_images(manifest: GraphSearch) -> int | None:
