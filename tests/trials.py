@@ -91,6 +91,24 @@ def attention() -> dict[str, Any]:
     }
 
 
+def compression() -> dict[str, Any]:
+    """A student that learns from labels, from a frozen teacher's probabilities and map, and from its ensemble."""
+    teacher = {"name": "3", "model": "resnet8", "kind": "Frozen", "weights": {"pretrained": {}}}
+    return {
+        "nodes": [
+            {"name": "1", "model": "resnet8"},
+            teacher,
+            {"name": "all", "kind": "Ensemble", "members": ["3"], "average": "Probabilities"},
+        ],
+        "edges": [
+            label_edge("1"),
+            edge("3", "1", {"type": "KL", "temperature": 5.0, "weight": 0.04}),
+            edge("all", "1", {"type": "KL"}),
+            edge("3", "1", {"type": "AttentionTogether"}),
+        ],
+    }
+
+
 def trial_spec(folder: Path, **changes: Any) -> dict[str, Any]:
     """A TrialSpec as JSON, with other top-level fields where ``changes`` says so."""
     spec: dict[str, Any] = {

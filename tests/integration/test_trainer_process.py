@@ -19,7 +19,16 @@ from pathlib import Path
 import pytest
 import torch
 from tests.trainer_process import ENDLESS, PATIENCE, Server, results, wait_for_steps
-from tests.trials import STEPS_PER_EPOCH, attention, semi_supervised, single_node, three_nodes, training, trial_spec
+from tests.trials import (
+    STEPS_PER_EPOCH,
+    attention,
+    compression,
+    semi_supervised,
+    single_node,
+    three_nodes,
+    training,
+    trial_spec,
+)
 
 from graphtrial.contract import ExitCode, TrialResult
 from graphtrial.storage import open_store
@@ -62,6 +71,7 @@ def assert_same_to_the_bit(actual: Path, expected: Path) -> None:
         different = [key for key, value in weights.items() if not torch.equal(value, other.networks[name][key])]
         assert different == []
     assert all(map(torch.equal, one.momentum, other.momentum))
+    assert torch.equal(one.conflicts, other.conflicts)
     assert timeless(one.progress.evaluations) == timeless(other.progress.evaluations)
     assert one.progress.rungs == other.progress.rungs
 
@@ -80,6 +90,7 @@ _DISTURBED = {
     "supervised": ({"graph": three_nodes()}, {}),
     "bf16": ({"graph": three_nodes()}, {"precision": "BF16"}),
     "semi-supervised": ({"graph": semi_supervised()}, {"unlabelled": _STRONG, "clipNorm": 1.0}),
+    "compression": ({"graph": compression()}, {"aggregation": "Project"}),
     "attention": ({"graph": attention(), "objective": {"scoreOf": "Ensemble"}}, {"labelSmoothing": 0.1}),
 }
 

@@ -19,7 +19,7 @@ from graphsearch.search.simulator import Simulation
 from graphsearch.search.space import EmptySpaceError
 from graphsearch.search.specs import objective_of
 from graphsearch.search.status import summarise
-from graphtrial.contract import DATASETS, Purpose, derive, is_built_in, needed_nodes
+from graphtrial.contract import DATASETS, Aggregation, Purpose, derive, is_built_in, needed_nodes
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -107,10 +107,16 @@ def _curve(trial: GraphTrial, evaluation: int) -> float:
 
 def _seconds(settled: Settled, trial: GraphTrial, train_images: int, rate: float) -> float:
     """Of one evaluation interval."""
-    data = settled.spec.data
-    needed = needed_nodes(trial.spec.graph, objective_of(settled, trial).score_of)
+    data, graph = settled.spec.data, trial.spec.graph
+    needed = needed_nodes(graph, objective_of(settled, trial).score_of)
     images = images_of(data, trial.spec.split, train_images)
-    return evaluation_flops(trial.spec.graph, needed, settled.training, data, images) / rate
+    return evaluation_flops(graph, needed, settled.training, data, images, _backward_passes(trial)) / rate
+
+
+def _backward_passes(trial: GraphTrial) -> int:
+    """In each step: one, or one for each loss where their gradients are projected."""
+    way = trial.spec.distillation
+    return 1 if way is None or way.aggregation is Aggregation.SUM else len(trial.spec.graph.live_edges())
 
 
 def _training_images(manifest: GraphSearch) -> int | None:

@@ -22,8 +22,8 @@ from graphtrial.contract import (
     model_size,
 )
 
-_BACKWARD = 3
-"""A pass with its gradient costs about three forward passes."""
+_BACKWARD = 2
+"""A backward pass costs about two forward passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,15 @@ def images_of(data: Data, split: Split, train_images: int) -> Images:
     return Images(labelled, count if data.unlabelled_includes_labelled else count - labelled)
 
 
-def evaluation_flops(graph: Graph, needed: Collection[str], training: Training, data: Data, images: Images) -> int:
-    """Of the updates between two evaluations."""
+def evaluation_flops(
+    graph: Graph, needed: Collection[str], training: Training, data: Data, images: Images, backward_passes: int = 1
+) -> int:
+    """Of the updates between two evaluations; where gradients are projected, each loss has a backward pass."""
     semi_supervised = graph.semi_supervised
     batch = training.unlabelled.batch_size if semi_supervised else training.batch_size
     count = images.unlabelled if semi_supervised else images.labelled
     steps = training.evaluate_every.in_steps(max(1, count // batch))
-    return steps * update_flops(graph, needed, training, forward_flops(data))
+    return steps * update_flops(graph, needed, training, forward_flops(data), backward_passes)
 
 
 def forward_flops(data: Data) -> Callable[[str], int]:
@@ -71,7 +73,13 @@ def forward_flops(data: Data) -> Callable[[str], int]:
     return flops
 
 
-def update_flops(graph: Graph, needed: Collection[str], training: Training, forward: Callable[[str], int]) -> int:
+def update_flops(
+    graph: Graph,
+    needed: Collection[str],
+    training: Training,
+    forward: Callable[[str], int],
+    backward_passes: int = 1,
+) -> int:
     """Of one update: every network over the parts of the images that something reads it on.
 
     Those are, as in the trainer's step, the labelled images for label edges, in a semi-supervised graph one view of
@@ -91,7 +99,7 @@ def update_flops(graph: Graph, needed: Collection[str], training: Training, forw
     for node in graph.nodes:
         as_learner = training.batch_size * (node.name in labelled) + unlabelled * (node.name in taught)
         as_source = unlabelled * (node.name in sources)
-        passes = _BACKWARD if node.name in learning else 1
+        passes = 1 + _BACKWARD * backward_passes if node.name in learning else 1
         cost = passes * as_learner + (1 if separate else passes) * as_source
         if cost:
             total += cost * forward(models[node.follows] if node.follows else node.model)

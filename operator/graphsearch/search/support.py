@@ -12,7 +12,7 @@ from graphtrial.contract import DATASETS, Data, Graph, Node, is_built_in
 
 
 def unsupported(search: GraphSearch) -> list[str]:
-    """One line for everything that cannot be run yet, ``spec.compression: is not there yet``; empty if nothing."""
+    """One line for everything that cannot be run yet, ``spec.data.uri: s3:// is not there yet``; empty if nothing."""
     return list(_unsupported(search))
 
 
@@ -24,7 +24,7 @@ def _unsupported(search: GraphSearch) -> Iterator[str]:
     for position, graph in enumerate(spec.graphs):
         yield from _of_graph(f"spec.graphs[{position}]", graph)
     if spec.compression is not None:
-        yield "spec.compression: is not there yet"
+        yield from _of_model("spec.compression.student", spec.compression.student)
 
 
 def _of_data(data: Data) -> Iterator[str]:

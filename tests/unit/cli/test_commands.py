@@ -94,6 +94,22 @@ def test_preview_says_how_large_the_space_is_and_what_an_epoch_is(capsys: pytest
     assert "passes over the unlabelled images" in semi_supervised
 
 
+def test_preview_counts_a_compression(capsys: pytest.CaptureFixture[str], manifest: Path):
+    """Nine ways, the result and the teachers of both; projecting costs a backward pass for each loss."""
+
+    def told(aggregation: str) -> tuple[str, float]:
+        choice = f"  compression: {{student: resnet32, aggregation: [{aggregation}]}}\n"
+        manifest.write_text(_MANIFEST.replace("maxTrials: 40", "maxTrials: 1") + choice)
+        code, out, _ = _run(capsys, "preview", manifest)
+        assert code == Exit.OK
+        return out, float(out.partition("Device hours: about ")[2].split()[0].replace(",", ""))
+
+    out, summed = told("Sum")
+    assert "1 Search, 8 Compress" in out
+    assert told("Project")[1] > summed
+    assert "12 Compress" in told("Sum, Project")[0]
+
+
 def test_preview_halves_its_hours_at_twice_the_speed(capsys: pytest.CaptureFixture[str], manifest: Path):
     """Device hours are arithmetic and training images, not a guess of their own."""
 

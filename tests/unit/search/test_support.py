@@ -26,11 +26,7 @@ SELF = {"kind": "Self", "losses": ["PseudoLabel"], "gates": ["Threshold"]}
 EMA = {"losses": ["Consistency"], "ema": True, "gates": ["Linear"]}
 NODE = {"name": "2", "kind": "Frozen", "model": "resnet8"}
 LINES = [
-    (
-        "a target model",
-        a_search().in_space(targetModels=["resnet8", "resnet18"]),
-        "spec.space.targetModels[1]: resnet18",
-    ),
+    ("a target model", a_search().in_space(targetModels=["resnet8", "lab:Net"]), "spec.space.targetModels[1]: lab:Net"),
     ("an auxiliary model", a_search().with_nodes(2, "timm:vit"), "spec.space.auxiliaryModels[0]: timm:vit"),
     ("a model", a_list(nodes=[{"name": "1", "model": "lab:Net"}]), "spec.graphs[0].nodes[0].model: lab:Net"),
     (
@@ -77,10 +73,10 @@ def test_what_can_run_gives_no_line():
 
 def test_all_lines_come_in_the_order_of_the_manifest():
     """Several at once."""
-    search = a_search().having(data={"dataset": "CUB200"}, compression={"student": "timm:vit"})
-    lines = unsupported(search.in_space(targetModels=["resnet18"]).obj())
+    search = a_search().having(data={"dataset": "digits", "uri": "s3://b/d"}, compression={"student": "timm:vit"})
+    lines = unsupported(search.in_space(targetModels=["lab:Net"]).obj())
     assert [line.partition(":")[0] for line in lines] == [
-        "spec.data.dataset",
+        "spec.data.uri",
         "spec.space.targetModels[0]",
         "spec.compression.student",
     ]
