@@ -1,6 +1,6 @@
 """A search's Jobs and pods, as the watch tells of them and lists confirm it.
 
-What is heard of an object is the object; a list now and then corrects what was not heard: every 30 s, and every 2 s
+What is heard of an object is the object; a list now and then corrects what was not heard: every 30 s, and every 5 s
 while a Job that has yet to run, or a pod that is to go, is not heard of. Whatever comes, the newer resourceVersion
 counts. A pod that is deleted takes its times and its exit code with it, so what was last heard of it is kept.
 
@@ -21,7 +21,7 @@ from graphsearch.cluster.pods import time_of
 
 _RELIST_SECONDS = 30.0
 """After which everything is listed anew, for what may not have been heard."""
-_RELIST_MOVING_SECONDS = 2.0
+_RELIST_MOVING_SECONDS = 5.0
 """The same while something should move and is not heard of."""
 _PATIENCE_SECONDS = 2.0
 """Before anybody asks why a Job does not run: most just start."""
