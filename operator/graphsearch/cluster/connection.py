@@ -14,11 +14,10 @@ from typing import Any
 
 import aiohttp
 import yaml
-from kubernetes.aio import config as kubernetes_config
-from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.client.rest import RESTClientObject
 
 from graphsearch.api.wire import Object
+from graphsearch.cluster.client_library import Configuration, RESTClientObject
+from graphsearch.cluster.client_library import config as kubernetes_config
 
 REQUEST_SECONDS = 30.0
 """After which a request without an answer counts as failed."""

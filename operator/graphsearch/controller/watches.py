@@ -11,13 +11,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import kopf
-from kopf._cogs.structs.references import Insights  # an argument of its public functions, without a public name
-
 from graphsearch.api import names as n
 from graphsearch.api.wire import Object
 from graphsearch.cluster.client import JOBS, PODS, SEARCHES, TRIALS, Kind
 from graphsearch.cluster.connection import REQUEST_SECONDS, Connection
+from graphsearch.controller.framework import Insights, kopf
 
 Hear = Callable[[str, str | None, Object], None]
 """Called with an object's kind, the event's type (None: it was there when the watch began) and the object."""

@@ -144,21 +144,21 @@ def test_a_deletion_that_was_not_heard_shows_in_the_next_list():
 
 
 def test_what_should_move_and_is_not_heard_of_is_listed_soon():
-    """A Job without a pod after two seconds; one that runs only after thirty."""
+    """A Job without a pod after five seconds; one that runs only after thirty."""
     server = Server()
     children = children_of(server, server.put(a_job()))
     asyncio.run(children.refresh(NOW + 1))
     server.asked.clear()
-    asyncio.run(children.refresh(NOW + 2.5))
+    asyncio.run(children.refresh(NOW + 4.5))
     assert server.asked == []
-    asyncio.run(children.refresh(NOW + 3.5))
+    asyncio.run(children.refresh(NOW + 5))
     assert server.asked == ["jobs", "pods"]
     children.hear(*server.put(a_pod(state=RUNNING)))
-    asyncio.run(children.refresh(NOW + 4))
+    asyncio.run(children.refresh(NOW + 6))
     server.asked.clear()
-    asyncio.run(children.refresh(NOW + 30))
-    assert server.asked == []
     asyncio.run(children.refresh(NOW + 34))
+    assert server.asked == []
+    asyncio.run(children.refresh(NOW + 36))
     assert server.asked == ["jobs", "pods"]
 
 
