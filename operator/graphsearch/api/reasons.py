@@ -12,8 +12,6 @@ class Reason(StrEnum):
     """The manifest is valid and this version can run it."""
     INVALID_SPEC = "InvalidSpec"
     """The manifest breaks a rule that the API server cannot judge; the message names the field."""
-    NOT_THERE_YET = "NotThereYet"
-    """The manifest is valid, and this version cannot run it."""
     SEARCHING = "Searching"
     """Graphs are drawn and trained."""
     CHOOSING = "Choosing"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from graphtrial.contract import (
+    ATTENTION,
     LABEL,
     UNLABELLED,
     Average,
@@ -56,6 +57,7 @@ def _edges(draw: st.DrawFn, nodes: list[Node], *, semi_supervised: bool) -> list
     losses = [Loss(type=LossType.KL), Loss(type=LossType.KL, temperature=2), Loss(type=LossType.ATTENTION_APART)]
     unlabelled = [Loss(type=kind) for kind in sorted(UNLABELLED)] if semi_supervised else []
     of_transfer = _gates(_LEARNS_WITHOUT_LABELS if semi_supervised else sorted(GateType))
+    ensembles = {node.name for node in nodes if node.kind is NodeKind.ENSEMBLE}
     edges: list[Edge] = []
     for source in (LABEL, *(node.name for node in nodes)):
         for node in nodes:
@@ -65,6 +67,8 @@ def _edges(draw: st.DrawFn, nodes: list[Node], *, semi_supervised: bool) -> list
                 possible, gate = [Loss(type=LossType.CROSS_ENTROPY)], _gates(sorted(GateType))
             else:
                 possible, gate = unlabelled if source == node.name else losses + unlabelled, of_transfer
+            if source in ensembles:
+                possible = [loss for loss in possible if loss.type not in ATTENTION]
             if possible and draw(st.booleans()):
                 loss = draw(st.sampled_from(possible))
                 edges.append(Edge(source=source, destination=node.name, loss=loss, gate=draw(gate)))
