@@ -82,7 +82,7 @@ def test_preview_says_how_large_the_space_is_and_what_an_epoch_is(capsys: pytest
     manifest.write_text(re.sub(r"space: {", "space: {edges: " + edges + ", ", _MANIFEST))
     _, semi_supervised, _ = _run(capsys, "preview", manifest)
     assert "72 ways to draw a graph, 72 distinct" in semi_supervised  # 3^2 models, 2^3 gates
-    assert "passes over the unlabelled images" in semi_supervised
+    assert "passes over the unlabelled images" in " ".join(semi_supervised.split())
 
 
 def test_preview_counts_a_compression(capsys: pytest.CaptureFixture[str], manifest: Path):
