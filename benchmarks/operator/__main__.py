@@ -152,10 +152,11 @@ def run(
     print(line("slot idle, p50", percentile(slots.idle, 50), "s"))
     for name, values in slots.legs.items():
         print(line(f"  {name}", percentile(values, 50), "s", note=f"p50, {percentile(values, 95):.2f} s p95"))
-    controller = counted["Job controller"] / options.trials
-    most_a_minute = 60 * figures.JOB_CONTROLLER_QPS / controller
-    note = f"{most_a_minute:.0f} trials a minute at its default {figures.JOB_CONTROLLER_QPS} a second"
-    print(line("Job controller, writes for a trial", controller, "", note=note))
+    writes = figures.of_job_controller(counted, options.trials)
+    cap = 60 * figures.JOB_CONTROLLER_QPS / sum(writes.values())
+    note = f"at its default {figures.JOB_CONTROLLER_QPS} a second {cap:.0f} trials a minute"
+    print(line("Job controller, writes for a trial", sum(writes.values()), "", note=note))
+    print("  " + ", ".join(f"{value:.2f} {name}" for name, value in writes.items()))
     print(line("operator, writes for a trial", counted["writes"] / options.trials, ""))
     print(line("operator, a turn", counted["turn seconds"] / counted["turns"], "s", note="on average"))
     print(line("operator, turns a second", counted["turns"] / seconds, ""))

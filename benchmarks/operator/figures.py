@@ -17,13 +17,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 JOB_CONTROLLER_QPS = 20
 """Writes a second that the controller manager's default --kube-api-qps leaves each of its controllers."""
-_OF_JOB_CONTROLLER = {
-    ("batch", "jobs", "status", "PUT"),
-    ("", "pods", "", "POST"),
-    ("", "pods", "", "PATCH"),
-    ("", "events", "", "POST"),
+EVENTS = "Events"
+_OF_JOB_CONTROLLER: dict[tuple[str | None, ...], str] = {
+    ("", "pods", "", "POST"): "pods made",
+    ("batch", "jobs", "status", "PUT"): "Jobs' states",
+    ("", "pods", "", "PATCH"): "finalizers taken off pods",
+    ("", "events", "", "POST"): EVENTS,
 }
-"""Requests that nobody but it makes here, except for the operator's own Events."""
+"""Requests that nobody but it makes here, except for the operator's own Events, which are taken off."""
 _SAMPLE = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -50,21 +51,27 @@ def memory_mib(pid: int, what: str = "VmHWM") -> float:
 
 
 def counters(operator: str, api_server: str) -> dict[str, float]:
-    """What is counted in two expositions: ``turns``, ``turn seconds``, ``writes``, and the Job controller's writes."""
+    """What is counted in two expositions: ``turns``, ``turn seconds``, ``writes``, and each of the Job controller's."""
     own = {"turn_seconds_count": "turns", "turn_seconds_sum": "turn seconds", "api_writes_total": "writes"}
-    sums: dict[str, float] = dict.fromkeys([*own.values(), "Job controller"], 0.0)
+    sums: dict[str, float] = dict.fromkeys([*own.values(), *_OF_JOB_CONTROLLER.values()], 0.0)
     for family in text_string_to_metric_families(operator):
         for sample in family.samples:
             name = own.get(sample.name.removeprefix("graphsearch_operator_"))
             if name:
                 sums[name] += sample.value
             if name == "writes" and sample.labels["kind"] == "events":
-                sums["Job controller"] -= sample.value
+                sums[EVENTS] -= sample.value
     for labels, value in _SAMPLE.findall(api_server):
         found = dict(_LABEL.findall(labels))
-        if tuple(found.get(name) for name in ("group", "resource", "subresource", "verb")) in _OF_JOB_CONTROLLER:
-            sums["Job controller"] += float(value)
+        key = tuple(found.get(name) for name in ("group", "resource", "subresource", "verb"))
+        if key in _OF_JOB_CONTROLLER:
+            sums[_OF_JOB_CONTROLLER[key]] += float(value)
     return sums
+
+
+def of_job_controller(counted: dict[str, float], trials: int) -> dict[str, float]:
+    """Its writes for a trial, by what they are."""
+    return {name: counted[name] / trials for name in _OF_JOB_CONTROLLER.values()}
 
 
 def first_samples(prometheus_url: str, search_uid: str) -> dict[tuple[int, int], float]:

@@ -104,6 +104,19 @@ def _of_trial(trial: GraphTrial, seen: Seen | None) -> tuple[str, str]:
     return TrialReason.STARTING, f"attempt {attempt.number}"
 
 
+def said_of(seen: Seen | None) -> object:
+    """What of an open attempt its trial shows beside the facts: as long as that is equal, so is what is shown."""
+    return None if seen is None else (seen.waiting, seen.pod.image_id if seen.pod else "")
+
+
+def aspect(shown: GraphTrialObjectStatus) -> tuple[object, ...]:
+    """What of a trial is worth a write of its own."""
+    conditions = [
+        (condition.type, condition.status, condition.reason, condition.message) for condition in shown.conditions
+    ]
+    return shown.state, shown.image_id, conditions
+
+
 def search_status(
     settled: Settled,
     ledger: Ledger,

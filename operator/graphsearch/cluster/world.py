@@ -33,7 +33,7 @@ from graphsearch.cluster.lanes import lanes, side_by_side
 from graphsearch.cluster.pods import LivePod, Seen, look
 from graphsearch.cluster.reading import Reader
 from graphsearch.cluster.recorded import NameTakenError, Recorded, is_owned, owner_of
-from graphsearch.cluster.showing import trial_status
+from graphsearch.cluster.showing import aspect, said_of, trial_status
 from graphsearch.cluster.telemetry import Announcer, Telemetry
 from graphsearch.cluster.upkeep import superfluous_jobs
 from graphsearch.search.actions import (
@@ -283,7 +283,7 @@ class ClusterWorld:
             latency = None if first is None else self._seat.clock() - first
             self._seat.telemetry.decided(rung.decision.value, latency)
         if attempt is not None and attempt.is_open:
-            self._told[trial.index, attempt.number] = _said(self._seen.get((trial.index, attempt.number)))
+            self._told[trial.index, attempt.number] = said_of(self._seen.get((trial.index, attempt.number)))
         elif attempt is not None:
             self._forget((trial.index, attempt.number))
         if trial.is_ended:
@@ -373,7 +373,7 @@ class ClusterWorld:
         for index, attempt in list(self.ledger.running.items()):
             key = (index, attempt.number)
             seen = self._seen.get(key)
-            said = _said(seen)
+            said = said_of(seen)
             if seen is None or self._told.get(key) == said:
                 continue
             is_starting = seen.waiting is not None and seen.waiting[0] is TrialReason.STARTING
@@ -382,7 +382,7 @@ class ClusterWorld:
             trial, before = self.ledger.trials[index], self.recorded.shown[index]
             shown = self._shown(trial)
             self._told[key] = said
-            if _aspect(shown) == _aspect(before):
+            if aspect(shown) == aspect(before):
                 continue
             await self.recorded.write(trial, shown)
             if before.image_id and shown.image_id != before.image_id:
@@ -404,16 +404,3 @@ class ClusterWorld:
         """Enough of a trial's object to refer to it."""
         metadata = self.recorded.metadata(index) | {"namespace": self._namespace}
         return {"apiVersion": f"{n.GROUP}/{n.VERSION}", "kind": "GraphTrial", "metadata": metadata}
-
-
-def _said(seen: Seen | None) -> object:
-    """What of an attempt its trial shows."""
-    return None if seen is None else (seen.waiting, seen.pod.image_id if seen.pod else "")
-
-
-def _aspect(shown: GraphTrialObjectStatus) -> tuple[object, ...]:
-    """What is worth a write of its own."""
-    conditions = [
-        (condition.type, condition.status, condition.reason, condition.message) for condition in shown.conditions
-    ]
-    return shown.state, shown.image_id, conditions
