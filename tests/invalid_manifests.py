@@ -71,7 +71,7 @@ spec:
         - {name: b, model: resnet8}
         - {name: c, kind: EMA, follows: b, decay: 0.9}
         - {name: ensemble, kind: Ensemble, members: [a, b], average: Probabilities}
-        - {name: d, kind: Frozen, model: "torchvision:resnet18", weights: {torchvision: IMAGENET1K_V1}}
+        - {name: d, kind: Frozen, model: resnet18, weights: {torchvision: IMAGENET1K_V1}}
       edges:
         - {source: Label, destination: b, loss: {type: CrossEntropy}, gate: {type: Sine, frequency: 1, phase: 2}}
         - {source: a, destination: b, loss: {type: KL, temperature: 2}, gate: {type: Linear}}
