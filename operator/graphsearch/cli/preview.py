@@ -24,6 +24,7 @@ from graphtrial.contract import (
     Purpose,
     Split,
     derive,
+    image_side,
     is_built_in,
     model_size,
     needed_nodes,
@@ -90,6 +91,9 @@ def _print(settled: Settled, ledger: Ledger, simulation: Simulation, images: int
         return
     hours = ledger.seconds / 3600
     wall = simulation.now / 3600
+    models = {node.model for trial in ledger.trials.values() for node in trial.spec.graph.nodes if node.model}
+    if unknown := sorted(model for model in models if not is_built_in(model)):
+        console.print(f"What {', '.join(unknown)} costs is known to the trainer alone: it is left out of the hours")
     console.print(
         f"Device hours: about {hours:,.3g} at {tflops:g} TFLOP/s sustained (an assumption: --tflops); "
         f"{wall:,.3g} hours with {settled.spec.budget.parallel_trials} at a time"
@@ -114,15 +118,15 @@ def _seconds(settled: Settled, trial: GraphTrial, images: int, rate: float) -> f
     """Of one evaluation interval."""
     graph = trial.spec.graph
     dataset = DATASETS.get(settled.spec.data.dataset)
-    size = settled.spec.data.image_size or (dataset.image_size if dataset else 32)
+    size = image_side(settled.spec.data.dataset, settled.spec.data.image_size)
     classes = (dataset.classes if dataset else None) or 100
     needed = needed_nodes(graph, objective_of(settled, trial).score_of)
     flops = 0
     for node in graph.nodes:
-        if node.name in needed and is_built_in(node.model):
-            forward = model_size(
-                node.model, classes=classes, channels=dataset.channels if dataset else 3, image_size=size
-            ).flops
+        model = graph.node(node.follows).model if node.follows else node.model
+        if node.name in needed and is_built_in(model):
+            channels = dataset.channels if dataset else 3
+            forward = model_size(model, classes=classes, channels=channels, image_size=size).flops
             flops += forward * (_BACKWARD if node.kind is NodeKind.TRAINED else 1)
     every = settled.training.evaluate_every
     count = images if trial.spec.split is Split.FULL else _without(images, settled.spec.data.search_validation)
