@@ -1,7 +1,4 @@
-"""GraphSearch (short ``gs``): one search as a user writes it (design 4).
-
-All of it validates, also what this version cannot run yet; ``graphsearch.search.support`` says what that is.
-"""
+"""GraphSearch (short ``gs``): one search as a user writes it (design 4)."""
 
 from __future__ import annotations
 

@@ -58,10 +58,10 @@ def search_of(trial: GraphTrial, obj: Object) -> GraphSearch:
         }
         return GraphSearch.model_validate(manifest)
     except ValidationError as error:
-        raise ManifestError(where(obj), in_the_trial(problems(error))) from None
+        raise ManifestError(where(obj), _in_the_trial(problems(error))) from None
 
 
-def in_the_trial(problems: Iterable[str]) -> list[str]:
+def _in_the_trial(problems: Iterable[str]) -> list[str]:
     """Problems of the search that a trial stands for, at the fields of the trial's own manifest."""
     return [line.replace("spec.graphs[0]", "spec.graph") for line in problems]
 

@@ -33,14 +33,13 @@ from graphsearch.api.wire import (
     trial_from_object,
 )
 from graphsearch.cluster import jobs
-from graphsearch.cluster.alone import as_contender, in_the_trial, search_of
+from graphsearch.cluster.alone import as_contender, search_of
 from graphsearch.cluster.children import Children
 from graphsearch.cluster.client import SEARCHES, TRIALS, ConflictError, NotFoundError
 from graphsearch.cluster.recorded import Recorded, StaleError, is_owned, owner_of
 from graphsearch.cluster.showing import changed, search_status
 from graphsearch.cluster.world import ClusterWorld, Seat
 from graphsearch.search.settled import settle
-from graphsearch.search.support import unsupported
 
 _log = logging.getLogger(__name__)
 
@@ -240,10 +239,6 @@ class Worlds:
             return False
         if refused:
             await self._refuse(entry, Reason.INVALID_SPEC, refused)
-            return False
-        if missing := unsupported(manifest):
-            shown = in_the_trial(missing) if entry.is_alone else missing
-            await self._refuse(entry, Reason.NOT_THERE_YET, shown)
             return False
         if entry.world is None:
             entry.world = ClusterWorld(self._seat, entry.recorded, settled, entry.namespace)

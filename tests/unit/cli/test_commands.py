@@ -63,15 +63,6 @@ def test_a_missing_manifest_is_named(capsys: pytest.CaptureFixture[str], tmp_pat
     assert f"{tmp_path / 'no.yaml'}: no such file" in err
 
 
-@pytest.mark.parametrize("command", ["validate", "run"])
-def test_what_is_not_there_yet_is_named(capsys: pytest.CaptureFixture[str], manifest: Path, command: str):
-    """A manifest of a later version is valid; the field that cannot run is named before anything starts."""
-    manifest.write_text(_MANIFEST + "  compression: {student: 'timm:vit'}\n")
-    code, out, err = _run(capsys, command, manifest)
-    assert code == Exit.NOT_THERE_YET
-    assert "spec.compression" in out + err
-
-
 def test_preview_says_what_a_search_costs(capsys: pytest.CaptureFixture[str], manifest: Path):
     """Trials at each rung, epochs saved by stopping, and device hours at the given speed."""
     code, out, _ = _run(capsys, "preview", manifest, "--tflops", "2")

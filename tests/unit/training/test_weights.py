@@ -97,7 +97,7 @@ def test_a_head_for_other_classes_starts_anew_and_the_log_says_so(tmp_path, save
 @FORMS
 def test_a_frozen_node_of_other_classes_is_refused(tmp_path, saved):
     """Its head would teach noise."""
-    message = r"graph.nodes\[0\].weights.uri: the weights in .* do not fit node '1': they are for 100 classes, and there are 7"
+    message = r"graph.nodes\[0\].weights.uri: .* do not fit node '1': they are for 100 classes, and there are 7"
     with pytest.raises(RefusedError, match=message):
         start(tmp_path, {"uri": saved(tmp_path, source(classes=100))}, classes=7, kind="Frozen")
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_read_is_corrupt(tmp_path, name):
     with pytest.raises(Corrupt, match=f"{name} cannot be read"):
         start(tmp_path, {"uri": (tmp_path / name).as_uri()})
     torch.save(source(), tmp_path / "module.pt")
-    with pytest.raises(Corrupt, match="module.pt cannot be read by torch.load with weights_only"):
+    with pytest.raises(Corrupt, match=r"module\.pt cannot be read by torch.load with weights_only"):
         start(tmp_path, {"uri": (tmp_path / "module.pt").as_uri()})
 
 
@@ -149,7 +149,7 @@ def test_an_object_that_does_not_agree_with_its_digest_is_corrupt(tmp_path):
     """A copy without digest is taken at its word, one with another digest is not."""
     uri = published(tmp_path, source())
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "made.pt")
-    with pytest.raises(Corrupt, match="made.pt is corrupt"):
+    with pytest.raises(Corrupt, match=r"made\.pt is corrupt"):
         start(tmp_path, {"uri": uri})
 
 
