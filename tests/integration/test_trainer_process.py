@@ -88,7 +88,7 @@ def teacher(server, tmp_path):
 _STRONG = {"batchSize": 40, "destination": "RandAugment", "source": "PadCrop"}
 _DISTURBED = {
     "supervised": ({"graph": three_nodes()}, {}),
-    "bf16": ({"graph": three_nodes()}, {"precision": "BF16"}),
+    "bf16": ({"graph": three_nodes()}, {"precision": "BF16", "frozenBatchNorm": False}),
     "semi-supervised": ({"graph": semi_supervised()}, {"unlabelled": _STRONG, "clipNorm": 1.0}),
     "compression": ({"graph": compression()}, {"aggregation": "Project"}),
     "attention": ({"graph": attention(), "objective": {"scoreOf": "Ensemble"}}, {"labelSmoothing": 0.1}),

@@ -9,7 +9,7 @@ class Reason(StrEnum):
     """The reason of a condition of a search, and why it ended."""
 
     ACCEPTED = "Accepted"
-    """The manifest is valid and this version can run it."""
+    """The manifest is valid."""
     INVALID_SPEC = "InvalidSpec"
     """The manifest breaks a rule that the API server cannot judge; the message names the field."""
     SEARCHING = "Searching"

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from graphtrial.contract import (
+    ATTENTION,
     UNLABELLED,
     GateType,
     IsolatedNodes,
@@ -16,6 +17,7 @@ from graphtrial.contract import (
     Model,
     Resize,
     Violation,
+    gives_logits_only,
     model_problem,
     refuse,
 )
@@ -175,6 +177,7 @@ class Space(Model):
                 if problem := model_problem(model):
                     camel = "targetModels" if field == "target_models" else "auxiliaryModels"
                     found.append(Violation((camel, position), problem))
+        found += self._without_maps()
         if self.nodes > 1 and not self.auxiliary_models:
             found.append(Violation(("auxiliaryModels",), f"is required with {self.nodes} nodes"))
         names = {"Label", *(str(number) for number in range(1, self.nodes + 1))}
@@ -184,3 +187,15 @@ class Space(Model):
                     right = ", ".join(sorted(names))
                     found.append(Violation(("edges", position, alias), f"there is no node {name!r}; nodes are {right}"))
         return found
+
+    def _without_maps(self) -> list[Violation]:
+        """An attention loss needs a map at both ends, and the other nodes share one list of models."""
+        rules = [rule for rule in self.edges if set(rule.losses) & ATTENTION]
+        of_target = any({None, "1"} & {rule.source, rule.destination} for rule in rules)
+        lists = {"targetModels": self.target_models if of_target else (), "auxiliaryModels": self.auxiliary_models}
+        return [
+            Violation((field, position), f"{model} has no attention map, which a loss of edges needs; leave one out")
+            for field, models in lists.items()
+            for position, model in enumerate(models)
+            if rules and gives_logits_only(model)
+        ]

@@ -27,6 +27,7 @@ from graphtrial.contract import (
     Node,
     Purpose,
     ScoreOf,
+    image_side,
     is_built_in,
     model_size,
     needed_nodes,
@@ -184,7 +185,7 @@ def _size(record: SearchRecord, graph: Graph, node: Node) -> ModelSize | None:
     data = DATASETS.get(record.manifest.spec.data.dataset)
     if data is None or data.classes is None or not is_built_in(model):
         return None
-    side = record.manifest.spec.data.image_size or data.image_size
+    side = image_side(data.name, record.manifest.spec.data.image_size)
     return model_size(model, classes=data.classes, channels=data.channels, image_size=side)
 
 

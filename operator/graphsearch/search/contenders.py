@@ -22,6 +22,7 @@ from graphtrial.contract import (
     ScoreOf,
     Weights,
     graph_digest,
+    image_side,
     is_built_in,
     model_size,
     scored_nodes,
@@ -47,7 +48,8 @@ def contenders(settled: Settled, ledger: Ledger) -> list[tuple[tuple[str, ...], 
             graph = graph.model_copy(update={"target": ledger.search.winner_node})
             score_of = ScoreOf.TARGET_NODE
         listed = [(FOUND, graph)]
-    known = [(baseline.value, baseline_graph(baseline, listed[-1][1], score_of)) for baseline in baselines]
+    side = image_side(settled.spec.data.dataset, settled.spec.data.image_size)
+    known = [(baseline.value, baseline_graph(baseline, listed[-1][1], score_of, side)) for baseline in baselines]
     return merge_equal([*listed, *known], alone=started_graphs(settled))
 
 
@@ -72,8 +74,10 @@ def merge_equal(named: Iterable[tuple[str, Graph]], alone: Collection[str] = ())
     return list(merged.values())
 
 
-def baseline_graph(baseline: Baseline, found: Graph, score_of: ScoreOf) -> Graph:
+def baseline_graph(baseline: Baseline, found: Graph, score_of: ScoreOf, image_size: int) -> Graph:
     """The graph of a known method with the models of ``found``, scored like it.
+
+    Which of them is the largest, and so the teacher of Distillation, depends on the images' side in pixels.
 
     Raises:
         ValidationError: If it would have more nodes or edges than a graph may; a manifest rules that out.
@@ -91,7 +95,7 @@ def baseline_graph(baseline: Baseline, found: Graph, score_of: ScoreOf) -> Graph
             pairs = [_kl(s, t, 1.0) for s in nodes for t in nodes if s is not t]
             return _graph(found, nodes, [*(_label(node) for node in nodes), *pairs], score_of)
         case Baseline.DISTILLATION:
-            return _distillation(found, score_of)
+            return _distillation(found, score_of, image_size)
 
 
 def _all_through(found: Graph) -> Graph:
@@ -107,10 +111,10 @@ def _all_through(found: Graph) -> Graph:
     return Graph(nodes=tuple(nodes), edges=tuple(edges), target=found.target_name)
 
 
-def _distillation(found: Graph, score_of: ScoreOf) -> Graph:
+def _distillation(found: Graph, score_of: ScoreOf, image_size: int) -> Graph:
     students = _untrained(found, score_of)
     others = [node for node in _untrained(found, None) if node.name != found.target_name] or students
-    model = max(others, key=lambda node: _cost(node.model)).model
+    model = max(others, key=lambda node: _cost(node.model, image_size)).model
     name = next(str(number) for number in range(1, 18) if str(number) not in {node.name for node in students})
     teacher = Node(name=name, kind=NodeKind.FROZEN, model=model, weights=Weights(pretrained=Pretrained()))
     edges = [edge for node in students for edge in (_label(node), _kl(teacher, node, _KD_TEMPERATURE))]
@@ -162,5 +166,5 @@ def _kl(source: Node, destination: Node, temperature: float) -> Edge:
     return Edge(source=source.name, destination=destination.name, loss=loss)
 
 
-def _cost(model: str) -> int:
-    return model_size(model, classes=10).flops if is_built_in(model) else 0
+def _cost(model: str, image_size: int) -> int:
+    return model_size(model, classes=10, image_size=image_size).flops if is_built_in(model) else 0

@@ -18,6 +18,7 @@ from graphtrial.contract import (
     Part,
     Split,
     Training,
+    image_side,
     is_built_in,
     model_size,
 )
@@ -62,7 +63,7 @@ def evaluation_flops(
 def forward_flops(data: Data) -> Callable[[str], int]:
     """One forward pass of one image, by model; 0 for models that the catalogue does not know."""
     known = DATASETS.get(data.dataset)
-    side = data.image_size or (known.image_size if known else 32)
+    side = image_side(data.dataset, data.image_size)
     classes, channels = (known.classes if known else None) or 100, known.channels if known else 3
 
     def flops(model: str) -> int:

@@ -119,6 +119,12 @@ def changed(path, value, text=LEAST):
 
 
 KL_ONLY = {"kind": "Transfer", "gates": ["Linear"]}
+ATTENTIVE = {
+    "nodes": 2,
+    "targetModels": ["resnet8"],
+    "auxiliaryModels": ["resnet8"],
+    "edges": [{"kind": "Label", "gates": ["Through"]}, KL_ONLY | {"losses": ["KL", "Together"]}],
+}
 MANY = {
     "nodes": [{"name": str(n), "model": "resnet8"} for n in range(9)],
     "edges": [{"source": "Label", "destination": str(n), "loss": {"type": "CrossEntropy"}} for n in range(9)],
@@ -153,6 +159,15 @@ WRONG = [
         "spec.training.length: give exactly one of epochs and steps",
     ),
     (changed("spec/space/nodes", 2), "spec.space.auxiliaryModels: is required with 2 nodes"),
+    (
+        changed("spec/space", ATTENTIVE | {"auxiliaryModels": ["resnet8", "torchvision:resnet18"]}),
+        "spec.space.auxiliaryModels[1]: torchvision:resnet18 has no attention map, which a loss of edges needs; leave "
+        "one out",
+    ),
+    (
+        changed("spec/space", ATTENTIVE | {"targetModels": ["timm:vit"]}),
+        "spec.space.targetModels[0]: timm:vit has no attention map, which a loss of edges needs; leave one out",
+    ),
     (
         changed("spec/space/edges/0/from", "1"),
         "spec.space.edges[0]: give either kind (Label, Transfer, Self) or from and to",

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from graphsearch.cli.exits import Exit
 from graphsearch.cli.live import display
@@ -99,6 +100,34 @@ def test_preview_counts_a_compression(capsys: pytest.CaptureFixture[str], manife
     assert "1 Search, 8 Compress" in out
     assert told("Project")[1] > summed
     assert "12 Compress" in told("Sum, Project")[0]
+
+
+def test_preview_names_the_models_whose_cost_it_does_not_know(capsys: pytest.CaptureFixture[str], manifest: Path):
+    """Only the trainer can build them; the hours are those of the others."""
+    manifest.write_text(_MANIFEST.replace("[resnet32, resnet110, wrn-28-2]", "['timm:vit', 'mylab.nets:Small']"))
+    _, out, _ = _run(capsys, "preview", manifest)
+    assert "Not counted, as their sizes are not known: mylab.nets:Small, timm:vit" in " ".join(out.split())
+    assert "Device hours: about" in out
+
+
+def test_preview_counts_an_average_as_a_network_that_runs_and_learns_nothing(
+    capsys: pytest.CaptureFixture[str], manifest: Path
+):
+    """One forward pass beside the three that a step of the node it follows takes; images of 224 cost more than 32."""
+    nodes = [{"name": "1", "model": "resnet18"}, {"name": "2", "kind": "EMA", "follows": "1"}]
+    label = {"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}}
+    transfer = {"source": "2", "destination": "1", "loss": {"type": "KL"}}
+
+    def hours(graph: dict[str, object], **data: object) -> float:
+        spec = yaml.safe_load(_MANIFEST)
+        spec["spec"] = {"data": spec["spec"]["data"] | data, "graphs": [graph], "training": spec["spec"]["training"]}
+        manifest.write_text(yaml.safe_dump(spec))
+        _, out, _ = _run(capsys, "preview", manifest, "--images", "50000")
+        return float(out.partition("Device hours: about ")[2].split()[0].replace(",", ""))
+
+    alone = hours({"nodes": nodes[:1], "edges": [label]})
+    assert hours({"nodes": nodes, "edges": [label, transfer]}) == pytest.approx(alone * 4 / 3, rel=0.01)
+    assert hours({"nodes": nodes[:1], "edges": [label]}, dataset="ImageFolder", imageSize=224) > 20 * alone
 
 
 def test_preview_halves_its_hours_at_twice_the_speed(capsys: pytest.CaptureFixture[str], manifest: Path):

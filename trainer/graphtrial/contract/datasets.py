@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from graphtrial.contract.catalogue import IMPORT_PATH
 
+_COMMON_SIDE = 32
+"""Where neither the manifest nor the catalogue says it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
@@ -50,6 +53,12 @@ and SUN397 have no split in torchvision: 30 of each class, and 50 and 50, are th
 
 DATASET_PATTERN = "|".join((*DATASETS, IMPORT_PATH))
 """What a data set's name matches as a whole."""
+
+
+def image_side(name: str, asked: int | None) -> int:
+    """Side in pixels of the square images that models see: what is asked for, else what the data set has."""
+    known = DATASETS.get(name)
+    return asked or (known.image_size if known else _COMMON_SIDE)
 
 
 def dataset_problem(name: str) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphtrial.contract import DATASETS, Checkpoint, Data, Split
+from graphtrial.contract import DATASETS, Checkpoint, Data, Split, image_side
 from graphtrial.data.cifar import read_cifar
 from graphtrial.data.class_folders import CLASS_FOLDERS
 from graphtrial.data.digits import read_digits
@@ -29,8 +29,6 @@ from graphtrial.data.text_lists import TEXT_LISTS
 _LAYOUTS = {**CLASS_FOLDERS, **TEXT_LISTS, **MATLAB_LISTS}
 _FIXED_SIZE = frozenset({"digits", "CIFAR10", "CIFAR100"})
 """Sets of arrays, which nothing resizes."""
-_OWN_SIZE = 32
-"""Side of images whose set the catalogue does not know, in pixels."""
 _LARGE = 64
 """Side up to which images are kept as networks see them; larger ones are kept with room for crops."""
 _COPIED = 256 * 2**20
@@ -105,8 +103,7 @@ def _seen(data: Data, part: Part) -> int:
 
 
 def _size(data: Data) -> int:
-    known = DATASETS.get(data.dataset)
-    return data.image_size or (known.image_size if known else _OWN_SIZE)
+    return image_side(data.dataset, data.image_size)
 
 
 def _stored(size: int) -> int:

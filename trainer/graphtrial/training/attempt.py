@@ -257,7 +257,7 @@ def _put_together(
         networks,
         scored.evaluation_batches,
         objective=spec.objective,
-        precision=training.precision,
+        training=training,
         device=device,
     )
     return Parts(

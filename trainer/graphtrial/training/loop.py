@@ -187,8 +187,10 @@ class Training:
             loss_steps=self._loss_steps,
             inexact=state.inexact,
         )
-        # A trained node that nothing teaches still updates its BatchNorm statistics as somebody's source.
-        changing = [node.name for node in parts.spec.graph.nodes if node.kind in (NodeKind.TRAINED, NodeKind.EMA)]
+        # A trained node that nothing teaches still updates its BatchNorm statistics as somebody's source, and so does
+        # a frozen one that runs on batch statistics.
+        still = {NodeKind.FROZEN} if parts.spec.training.frozen_batch_norm else set[NodeKind]()
+        changing = [node.name for node in parts.spec.graph.nodes if node.kind not in still]
         networks = {name: parts.networks[name].state_dict() for name in changing if name in parts.networks}
         conflicts = parts.projection.conflicts if parts.projection else NO_CONFLICTS
         parts.outbox.save(Snapshot(progress, networks, parts.sgd.momentum, self._loss_sums, conflicts))

@@ -108,5 +108,3 @@ def _check_maps(graph: Graph, networks: Mapping[str, nn.Module], channels: int, 
                 f"{where}.resize: the map of {edge.source!r} is {source}x{source} and that of {edge.destination!r} "
                 f"{destination}x{destination}; give resize: Bilinear, or models with equal maps"
             )
-        if edge.loss.crops and max(edge.loss.crops) > source:
-            raise RefusedError(f"{where}.crops: {max(edge.loss.crops)} is more than the map's side, {source} cells")
