@@ -27,10 +27,10 @@ e2e: .venv/installed
 	$(ONE_THREAD) $(BIN)/pytest e2e
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/decisions.py
-	$(BIN)/python benchmarks/loader.py
-	$(BIN)/python benchmarks/step.py
-	$(BIN)/python benchmarks/local_world.py
+	$(BIN)/python -m benchmarks.decisions
+	$(BIN)/python -m benchmarks.loader
+	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.local_world
 	$(BIN)/python -m benchmarks.checkpoint
 
 bench-operator: .venv/installed

@@ -1,50 +1,89 @@
-"""Images per second of the training step, against the plain loop over edges and nodes.
+"""Images per second of the training step, against the plain loop over edges and nodes; and what a step dispatches.
 
-Three ResNet32 that all teach one another, batches of 64 random images of 32 x 32, on the CPU. The plain loop is what
-the method's published code does: NCHW, a loss per edge, a backward pass and an optimiser per node. Each case runs in
-a fresh process, because a process that has run other sizes before is slower, and its fastest step counts.
+All nodes teach one another, on batches of 64 random images of 32 x 32 on the CPU. The plain loop is what the method's
+published code does: NCHW, a loss per edge, attention crops cut sample by sample, a backward pass and an optimiser per
+node. Each case runs in a fresh process, because a process that has run other sizes before is slower, and its fastest
+step counts.
 
-    python benchmarks/step.py        prints a table and MISSED where a target is missed; never fails for that
+    python -m benchmarks.step        prints a table and MISSED where a target is missed; never fails for that
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-NODES, BATCH, CLASSES = 3, 64, 100
+BATCH, CLASSES, SIDE = 64, 100, 32
 WARM_UP, STEPS = 3, 10
-CASES = ("plain", "FP32", "BF16")
+CROPS = (3, 7, 11)
+"""On the maps of an ABN, of 16 cells a side here (spec 2.2)."""
+MOST_OPERATIONS = 3500
+
+
+class Case(NamedTuple):
+    """Networks that all teach one another."""
+
+    model: str
+    nodes: int
+    loss: str
+    threads: tuple[int, ...]
+    target: float
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return f"{self.nodes} x {self.model}, {self.loss}"
+
+
+CASES = (
+    Case("resnet20", 2, "KL", (1,), 1.15),
+    Case("resnet20", 4, "KL", (1,), 1.15),
+    Case("resnet32", 3, "KL", (1, 2), 1.15),
+    Case("abn-resnet20", 3, "Together", (1,), 2.5),
+    Case("abn-resnet20", 4, "Together", (1,), 2.5),
+)
 
 
 def main() -> None:
     """Run all cases, or, as a child, one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", choices=CASES, help="measure one case in this process and print images per second")
+    parser.add_argument("--case", type=int, help="measure one case in this process")
+    parser.add_argument("--how", choices=("plain", "FP32", "BF16", "operations"))
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    if arguments.case:
-        print(measure(arguments.case, arguments.threads))
-    else:
+    if arguments.case is None:
         compare()
+    elif arguments.how == "operations":
+        print(json.dumps(operations(CASES[arguments.case])))
+    else:
+        print(measure(CASES[arguments.case], arguments.how, arguments.threads))
 
 
 def compare() -> None:
-    """Print every case and its factor over the plain loop."""
+    """Print every case and its factor over the plain loop, then the operations of the largest."""
     reason, bf16_target = bf16_goal()
-    print(f"training step, {NODES} x ResNet32, batch {BATCH}; bf16 target for {reason}")
-    print(f"{'threads':>7}  {'step':<6} {'images/s':>8}  {'factor':>6}  target")
-    targets = {"FP32": 1.1, "BF16": bf16_target}
-    for threads in (1, 2):
-        speeds = {case: in_fresh_process(case, threads) for case in CASES}
-        for case, speed in speeds.items():
-            factor, target = speed / speeds["plain"], targets.get(case)
-            verdict = "" if target is None else f"{target}x" + (" MISSED" if factor < target else "")
-            print(f"{threads:>7}  {case:<6} {speed:8.1f}  {factor:5.2f}x  {verdict}".rstrip(), flush=True)
+    print(f"training step, all nodes teach one another, batch {BATCH}; bf16 target for {reason}")
+    print(f"{'':<34}{'threads':>7}  {'step':<6} {'images/s':>8}  {'factor':>6}  target")
+    for place, case in enumerate(CASES):
+        for threads in case.threads:
+            speeds = {how: float(child(place, how, threads)) for how in ("plain", "FP32", "BF16")}
+            targets = {"FP32": case.target, "BF16": bf16_target}
+            for how, speed in speeds.items():
+                factor, target = speed / speeds["plain"], targets.get(how)
+                verdict = "" if target is None else f"{target}x" + (" MISSED" if factor < target else "")
+                line = f"{case.name:<34}{threads:>7}  {how:<6} {speed:8.1f}  {factor:5.2f}x  {verdict}"
+                print(line.rstrip(), flush=True)
+    last = len(CASES) - 1
+    dispatched, waits = json.loads(child(last, "operations", 1))
+    missed = " MISSED" if dispatched >= MOST_OPERATIONS or waits else ""
+    print(f"one step of {CASES[last].name}: {dispatched} operations dispatched (under {MOST_OPERATIONS}), ", end="")
+    print(f"{waits} of them read by the host (0){missed}")
 
 
 def bf16_goal() -> tuple[str, float | None]:
@@ -58,19 +97,19 @@ def bf16_goal() -> tuple[str, float | None]:
     return "a CPU without bfloat16 arithmetic: none", None
 
 
-def in_fresh_process(case: str, threads: int) -> float:
-    """Images per second of one case."""
-    command = [sys.executable, __file__, "--case", case, "--threads", str(threads)]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+def child(case: int, how: str, threads: int) -> str:
+    """What a fresh process prints of one case."""
+    command = [sys.executable, "-m", "benchmarks.step", "--case", str(case), "--how", how, "--threads", str(threads)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def measure(case: str, threads: int) -> float:
+def measure(case: Case, how: str, threads: int) -> float:
     """Images per second of the fastest step."""
     import torch
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    step = plain_step() if case == "plain" else our_step(case)
+    step = plain_step(case) if how == "plain" else our_step(case, how)
     for _ in range(WARM_UP):
         step()
     seconds = []
@@ -81,7 +120,31 @@ def measure(case: str, threads: int) -> float:
     return BATCH / min(seconds)
 
 
-def our_step(precision: str) -> Callable[[], None]:
+def operations(case: Case) -> tuple[int, int]:
+    """Operations that one step dispatches, views aside, and those of them that make the host wait for a number."""
+    from collections import Counter
+
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    counts: Counter[str] = Counter()
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if not func.is_view:
+                counts[func.overloadpacket.__name__] += 1
+            return func(*args, **(kwargs or {}))
+
+    torch.set_num_threads(1)
+    step = our_step(case, "FP32")
+    step()
+    with Counting():
+        step()
+    waiting = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal")
+    return sum(counts.values()), sum(counts[name] for name in waiting)
+
+
+def our_step(case: Case, precision: str) -> Callable[[], None]:
     """One update of all nodes as a trial makes it."""
     import torch
 
@@ -92,16 +155,17 @@ def our_step(precision: str) -> Callable[[], None]:
     from graphtrial.training.step import GraphStep, Images
 
     keep_freed_memory()
-    names = [str(index + 1) for index in range(NODES)]
-    label, transfer = Loss(type=LossType.CROSS_ENTROPY), Loss(type=LossType.KL)
+    names = [str(index + 1) for index in range(case.nodes)]
+    label = Loss(type=LossType.CROSS_ENTROPY)
+    transfer = Loss(type=LossType(case.loss), crops=CROPS if case.loss == "Together" else ())
     graph = Graph(
-        nodes=tuple(Node(name=name, model="resnet32") for name in names),
+        nodes=tuple(Node(name=name, model=case.model) for name in names),
         edges=(
             *(Edge(source=LABEL, destination=name, loss=label) for name in names),
             *(Edge(source=s, destination=t, loss=transfer) for t in names for s in names if s != t),
         ),
     )
-    networks = {name: build("resnet32", classes=CLASSES, channels=3, image_size=32) for name in names}
+    networks = {name: build(case.model, classes=CLASSES, channels=3, image_size=SIDE) for name in names}
     training = Training(length=Length(steps=1000), precision=Precision(precision))
     graph_step = GraphStep(
         graph,
@@ -112,7 +176,7 @@ def our_step(precision: str) -> Callable[[], None]:
         device=torch.device("cpu"),
     )
     optimiser = Sgd([[network] for network in networks.values()], training)
-    images = Images(torch.rand(BATCH, 3, 32, 32), torch.randint(CLASSES, (BATCH,)))
+    images = Images(torch.rand(BATCH, 3, SIDE, SIDE), torch.randint(CLASSES, (BATCH,)))
 
     def step() -> None:
         graph_step.losses(images).total.backward()
@@ -121,33 +185,56 @@ def our_step(precision: str) -> Callable[[], None]:
     return step
 
 
-def plain_step() -> Callable[[], None]:
-    """One update of all nodes as the formulas are read: edge by edge, node by node."""
+def plain_step(case: Case) -> Callable[[], None]:
+    """One update of all nodes as the formulas are read: edge by edge, crop by crop, node by node."""
     import torch
     import torch.nn.functional as F  # noqa: N812
 
-    from graphtrial.models import build
+    from graphtrial.models import Output, build, observe
 
     # A convolution is channels-last as soon as its weights are; the published code's are not.
     networks = [
-        build("resnet32", classes=CLASSES, channels=3, image_size=32).to(memory_format=torch.contiguous_format)
-        for _ in range(NODES)
+        build(case.model, classes=CLASSES, channels=3, image_size=SIDE).to(memory_format=torch.contiguous_format)
+        for _ in range(case.nodes)
     ]
     optimisers = [
         torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
         for network in networks
     ]
-    images, labels = torch.rand(BATCH, 3, 32, 32), torch.randint(CLASSES, (BATCH,))
+    images, labels = torch.rand(BATCH, 3, SIDE, SIDE), torch.randint(CLASSES, (BATCH,))
 
-    def edge_loss(logits: list[torch.Tensor], source: int, destination: int) -> torch.Tensor:
+    def label_loss(own: Output) -> torch.Tensor:
+        loss = F.cross_entropy(own.logits, labels)
+        return loss if own.branch is None else loss + F.cross_entropy(own.branch, labels)
+
+    def map_loss(theirs: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        size = theirs.shape[-1]
+        losses = []
+        for side in CROPS:
+            cut, own_cut = [], []
+            for sample in range(len(theirs)):
+                top = int(theirs[sample].argmax())
+                y, x = (min(max(at - side // 2, 0), size - side) for at in divmod(top, size))
+                cut.append(theirs[sample, y : y + side, x : x + side].flatten())
+                own_cut.append(own[sample, y : y + side, x : x + side].flatten())
+            pair = (F.normalize(torch.stack(cells), dim=1) for cells in (cut, own_cut))
+            losses.append(F.mse_loss(*pair))
+        return torch.stack(losses).mean()
+
+    def edge_loss(said: list[Output], source: int, destination: int) -> torch.Tensor:
         if source == destination:  # stands for the label edge here
-            return F.cross_entropy(logits[destination], labels)
-        constant = F.log_softmax(logits[source].detach(), dim=1)
-        return F.kl_div(F.log_softmax(logits[destination], dim=1), constant, log_target=True, reduction="batchmean")
+            return label_loss(said[destination])
+        constant = F.log_softmax(said[source].logits.detach(), dim=1)
+        own = F.log_softmax(said[destination].logits, dim=1)
+        loss = F.kl_div(own, constant, log_target=True, reduction="batchmean")
+        if case.loss == "KL":
+            return loss
+        return loss + map_loss(said[source].map.detach(), said[destination].map)
 
     def step() -> None:
-        logits = [network(images) for network in networks]
-        losses = [torch.stack([edge_loss(logits, s, t) for s in range(NODES)]).sum() for t in range(NODES)]
+        said = [observe(network, images) for network in networks]
+        nodes = range(case.nodes)
+        losses = [torch.stack([edge_loss(said, s, t) for s in nodes]).sum() for t in nodes]
         for optimiser, loss in zip(optimisers, losses, strict=True):
             optimiser.zero_grad()
             loss.backward(retain_graph=True)

@@ -15,7 +15,7 @@ _KINDS = {f"customresourcedefinition.apiextensions.k8s.io/{plural}.{n.GROUP}" fo
 
 
 def test_no_trainer_notices_upgrade_rollback_and_a_new_installation(cluster, namespace):
-    """The same two containers run on, and each new operator takes the search over; only the kinds are left behind."""
+    """B22: the same two containers run on, each new operator takes the search over; only the kinds are left behind."""
     search = start(cluster, namespace, digits(cluster, "s", SMALL, _ENDLESS))
     wait_for(lambda: len(running_pods(search)) == 2, search.describe)
     before = running_pods(search)

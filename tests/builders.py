@@ -38,9 +38,11 @@ class GraphBuilder:
         """Any node."""
         return replace(self, nodes=(*self.nodes, node))
 
-    def trained(self, name: str, model: str = "resnet8", weights: Weights | None = None) -> GraphBuilder:
+    def trained(
+        self, name: str, model: str = "resnet8", weights: Weights | None = None, trunk: str = ""
+    ) -> GraphBuilder:
         """A node that learns, from random weights unless others are given."""
-        return self.node(Node(name=name, model=model, weights=weights))
+        return self.node(Node(name=name, model=model, weights=weights, trunk=trunk))
 
     def frozen(
         self, name: str, model: str = "resnet8", *, copy: int = 0, weights: Weights | None = None

@@ -27,7 +27,6 @@ spec:
     nodes: 3
     targetModels: [resnet32]
     auxiliaryModels: [resnet32, "torchvision:resnet18", "mylab.nets:Small"]
-    auxiliaryKinds: [Trained]
     isolatedNodes: Pretrained
     edges:
       - {kind: Label, gates: [Through, Cutoff]}
@@ -72,7 +71,7 @@ spec:
         - {name: b, model: resnet8}
         - {name: c, kind: EMA, follows: b, decay: 0.9}
         - {name: ensemble, kind: Ensemble, members: [a, b], average: Probabilities}
-        - {name: d, kind: Frozen, model: "torchvision:resnet18", weights: {torchvision: IMAGENET1K_V1}}
+        - {name: d, kind: Frozen, model: resnet18, weights: {torchvision: IMAGENET1K_V1}}
       edges:
         - {source: Label, destination: b, loss: {type: CrossEntropy}, gate: {type: Sine, frequency: 1, phase: 2}}
         - {source: a, destination: b, loss: {type: KL, temperature: 2}, gate: {type: Linear}}
@@ -180,12 +179,21 @@ _BY_SCHEMA = {
     "a hundred and one repeats": ({"comparison.repeats": 101}, "comparison.repeats"),
     "a baseline nobody knows": ({"comparison.baselines": ["Magic"]}, "comparison.baselines[0]"),
     "a compression without a student": ({"compression": {}}, "compression.student"),
+    "a student that no model is": ({"compression.student": "resnet9"}, "compression.student"),
+    "a lesson nobody knows": ({"compression.lessons": ["Everything"]}, "compression.lessons[0]"),
+    "a lesson twice": ({"compression.lessons": ["Probability", "Probability"]}, "compression.lessons"),
+    "temperatures that are one": ({"compression.temperatures": [2, 5, 2]}, "compression.temperatures"),
+    "a temperature near nought": ({"compression.temperatures": [0.01]}, "compression.temperatures[0]"),
+    "an aggregation twice": ({"compression.aggregation": ["Sum", "Sum"]}, "compression.aggregation"),
+    "no way to distil": ({"compression.lessons": []}, "compression.lessons"),
+    "maps resized for nothing": ({"compression.resize": "Bilinear"}, "compression.resize"),
+    "no repeat of a compression": ({"compression.repeats": 0}, "compression.repeats"),
     "a temperature of nought": ({"space.edges.1.temperature": 0}, "space.edges[1].temperature"),
     "a gate in small letters": ({"space.edges.0.gates": ["through"]}, "space.edges[0].gates[0]"),
     "a loss of another library": ({"space.edges.1.losses": ["MSE"]}, "space.edges[1].losses[0]"),
     "edges of an unknown kind": ({"space.edges.0.kind": "Any"}, "space.edges[0].kind"),
     "isolated nodes that vanish": ({"space.isolatedNodes": "Remove"}, "space.isolatedNodes"),
-    "auxiliary nodes that are frozen": ({"space.auxiliaryKinds": ["Frozen"]}, "space.auxiliaryKinds[0]"),
+    "an EMA edge in words": ({"space.edges.1.ema": "perhaps"}, "space.edges[1].ema"),
     "a crop without cells": ({"space.attention.crops": [0]}, "space.attention.crops[0]"),
     "a threshold that nothing exceeds": (
         {"space.gateParameters.threshold.above": 1},
@@ -237,6 +245,8 @@ _BY_RULES_OF_THE_SPACE = {
     "CrossEntropy between nodes": ({"space.edges.1.losses": ["KL", "CrossEntropy"]}, "space.edges[1].losses"),
     "KL from a node to itself": ({"space.edges.3.losses": ["KL"]}, "space.edges[3].losses"),
     "a self edge without a loss": ({"space.edges.3.losses": REMOVED}, "space.edges[3].losses"),
+    "an EMA edge from the ground truth": ({"space.edges.0.ema": True}, "space.edges[0].ema"),
+    "an EMA edge from a node to itself": ({"space.edges.3.ema": True}, "space.edges[3].ema"),
     "an edge from a fourth of three nodes": ({"space.edges.2.from": "4"}, "space.edges"),
     "an edge to a node by another name": ({"space.edges.2.to": "student"}, "space.edges"),
     "an edge to the ground truth": ({"space.edges.2.to": "Label"}, "space.edges"),

@@ -7,6 +7,7 @@ not bind root.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -29,10 +30,20 @@ class SmallDisk:
         return Path(f"/proc/{self._shell.pid}/root{self._mounted_at}")
 
     def fill(self, *, leaving: int = 0) -> None:
-        """Take all space but so many bytes."""
-        free = os.statvfs(self.path)
+        """Take all space but so many bytes, also where others write and delete meanwhile."""
         with (self.path / "ballast").open("ab") as ballast:
-            os.posix_fallocate(ballast.fileno(), 0, free.f_bavail * free.f_frsize - leaving)
+            while (room := self._free() - leaving) > 0:
+                try:
+                    os.posix_fallocate(ballast.fileno(), os.fstat(ballast.fileno()).st_size, room)
+                except OSError as error:
+                    # Somebody was faster; what is left is asked for anew.
+                    if error.errno != errno.ENOSPC:
+                        raise
+
+    def _free(self) -> int:
+        """Bytes that can still be written."""
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
 
     def make_space(self) -> None:
         """Give back what ``fill`` took."""

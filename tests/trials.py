@@ -71,7 +71,7 @@ def semi_supervised() -> dict[str, Any]:
 
 def attention() -> dict[str, Any]:
     """Attention Branch Networks of one trunk, maps of unequal size, and an ensemble that teaches its members."""
-    crops = {"crops": [1, 3], "resize": "Bilinear"}
+    crops = {"crops": [1, 2], "resize": "Bilinear"}
     return {
         "nodes": [
             {"name": "1", "model": "abn-resnet8", "trunk": "low"},
@@ -87,6 +87,24 @@ def attention() -> dict[str, Any]:
             edge("3", "1", {"type": "Together", **crops}, type="Correct"),
             edge("1", "3", {"type": "AttentionApart", **crops}),
             edge("all", "2", {"type": "KL", "temperature": 2.0}),
+        ],
+    }
+
+
+def compression() -> dict[str, Any]:
+    """A student that learns from labels, from a frozen teacher's probabilities and map, and from its ensemble."""
+    teacher = {"name": "3", "model": "resnet8", "kind": "Frozen", "weights": {"pretrained": {}}}
+    return {
+        "nodes": [
+            {"name": "1", "model": "resnet8"},
+            teacher,
+            {"name": "all", "kind": "Ensemble", "members": ["3"], "average": "Probabilities"},
+        ],
+        "edges": [
+            label_edge("1"),
+            edge("3", "1", {"type": "KL", "temperature": 5.0, "weight": 0.04}),
+            edge("all", "1", {"type": "KL"}),
+            edge("3", "1", {"type": "AttentionTogether"}),
         ],
     }
 

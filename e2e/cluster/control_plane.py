@@ -40,6 +40,7 @@ class ControlPlane:
 
     Attributes:
         url: Of the API server.
+        etcd_url: Of etcd's client API.
         kubeconfig: The admin's.
         folder: Where data, keys and logs lie.
         flags: Flags beyond the harness's own, by component: to print beside a benchmark.
@@ -54,6 +55,7 @@ class ControlPlane:
         self._address = address
         self._ports = dict(zip(("etcd", "peers", "api", "controllers", "scheduler"), free_ports(5), strict=True))
         self.url = f"https://{address}:{self._ports['api']}"
+        self.etcd_url = f"http://{LOOPBACK}:{self._ports['etcd']}"
         self._tokens = {user: secrets.token_hex(16) for user in (*_USERS, *users)}
         self._write_secrets({**_USERS, **users})
         self.kubeconfig = folder / "admin.kubeconfig"

@@ -60,6 +60,14 @@ class ObjectStore:
         """End it, with its helpers; its objects stay."""
         self._server.kill()
 
+    def freeze(self) -> None:
+        """Have it take connections and never answer, until it is thawed."""
+        self._server.freeze()
+
+    def thaw(self) -> None:
+        """Have it answer, also what was asked meanwhile."""
+        self._server.thaw()
+
     def _answers(self) -> bool:
         """At all: a refusal is an answer."""
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=1)

@@ -76,6 +76,16 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def freeze(self) -> None:
+        """Let it and what it started stand still: who connects gets no answer."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def wait_until_ready(self, ready: Callable[[], bool], seconds: float = 120) -> None:
         """Poll until ``ready``, which may raise OSError while nobody answers.
 

@@ -37,6 +37,11 @@ class PrometheusServer:
         ]
         self._server = Server("prometheus", [binary("prometheus"), *own, *flags], folder)
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while it runs."""
+        return self._server.pid
+
     def start(self) -> None:
         """Start it with the samples it has, and wait until it is ready.
 

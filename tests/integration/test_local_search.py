@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.local_runs import descendants, finish, start, summary
 
 from graphsearch.api import GraphTrial, Outcome, Reason
@@ -45,11 +47,17 @@ def _finish(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    """The search, run in one go."""
+def undisturbed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the search, run in one go."""
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     _finish(folder)
-    return Folder(folder).ledger()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(undisturbed_folder: Path) -> Ledger:
+    """Its facts."""
+    return Folder(undisturbed_folder).ledger()
 
 
 def test_a_search_ends_with_its_comparison(undisturbed: Ledger):
@@ -104,7 +112,9 @@ def _kill_after(process: subprocess.Popen[str], chance: random.Random) -> None:
             process.kill()
         else:
             for pid in descendants(process)[victim][:1]:
-                os.kill(pid, signal.SIGKILL)
+                # A trial may come to its end by itself at that moment.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         if victim != "trial":
             process.communicate()
             return
@@ -123,6 +133,20 @@ def test_ctrl_c_saves_everything_and_the_same_command_goes_on(tmp_path: Path, un
     assert not any(_is_running(trial) for trial in Folder(folder).ledger().trials.values())
     _finish(folder)
     assert summary(Folder(folder).ledger()) == summary(undisturbed)
+
+
+def test_the_recipe_of_a_found_graph_is_a_search_that_runs(tmp_path: Path, undisturbed_folder: Path):
+    """Fixed graphs: nothing is drawn, the found one is trained and compared, and its report is written."""
+    manifest = yaml.safe_load((undisturbed_folder / "report" / "recipe.yaml").read_text())
+    manifest["spec"]["comparison"] = {"repeats": 1, "baselines": ["Independent"]}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(manifest))
+    code, said = finish(start(tmp_path / "recipe.yaml", tmp_path / "run"))
+    assert code == 0, said
+    trials = Folder(tmp_path / "run").ledger().trials.values()
+    assert {trial.status.outcome for trial in trials} == {Outcome.SUCCEEDED}
+    assert {trial.spec.purpose for trial in trials} <= {Purpose.COMPARE, Purpose.PRETRAIN}
+    assert "found" in {name for trial in trials for name in trial.spec.contenders}
+    assert (tmp_path / "run" / "report" / "index.html").exists()
 
 
 def _is_running(trial: GraphTrial) -> bool:

@@ -1,10 +1,11 @@
-"""Real trainers whose S3 server is stopped for a while: none stops training, and nothing is lost."""
+"""Real trainers whose S3 server is stopped, or hangs, for a while: none stops training, and nothing is lost."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,11 +32,11 @@ pytestmark = pytest.mark.usefixtures("s3_credentials", "s3_client")
 class Trainer:
     """One attempt of a trial in a process of its own, and what it leaves."""
 
-    def __init__(self, s3, folder: Path, name: str, attempt: int = 1) -> None:
+    def __init__(self, endpoint: str, folder: Path, name: str, attempt: int = 1) -> None:
         """Start it."""
-        self.store = open_store(f"s3://{BUCKET}/{name}", endpoint=s3.url, region="us-east-1", path_style=True)
+        self.store = open_store(f"s3://{BUCKET}/{name}", endpoint=endpoint, region="us-east-1", path_style=True)
         self.attempt, [self.port] = attempt, free_ports(1)
-        checkpoint = {"uri": f"s3://{BUCKET}/{name}", "endpoint": s3.url, "region": "us-east-1", "pathStyle": True}
+        checkpoint = {"uri": f"s3://{BUCKET}/{name}", "endpoint": endpoint, "region": "us-east-1", "pathStyle": True}
         spec = trial_spec(
             folder,
             graph=single_node(),
@@ -98,7 +99,7 @@ def start(s3, tmp_path, request):
     started = []
 
     def start_one(attempt=1):
-        started.append(Trainer(s3, tmp_path, request.node.name.replace("_", "-"), attempt))
+        started.append(Trainer(s3.url, tmp_path, request.node.name.replace("_", "-"), attempt))
         return started[-1]
 
     yield start_one
@@ -123,6 +124,25 @@ def outage(s3):
 
     yield begin
     if stopped:
+        end()
+
+
+@pytest.fixture
+def hang(s3):
+    """Has the server take connections and never answer when called; what that returns has it answer again."""
+    frozen = []
+
+    def begin():
+        s3.freeze()
+        frozen.append(True)
+        return end
+
+    def end():
+        s3.thaw()
+        frozen.clear()
+
+    yield begin
+    if frozen:
         end()
 
 
@@ -152,6 +172,31 @@ def test_training_goes_on_through_an_outage(start, outage, undisturbed):
     over()
     assert trainer.end() == ExitCode.DONE
     assert_whole(trainer, undisturbed)
+
+
+def test_training_goes_on_while_the_server_hangs(start, hang, undisturbed):
+    """A request without an answer holds up nothing but itself, to the trial's end and beyond."""
+    trainer = start()
+    trainer.shown(2 * STEPS_PER_EPOCH)
+    over = hang()
+    assert str(EPOCHS) in trainer.shown(STEPS) or trainer.said(f"evaluation {EPOCHS} of {EPOCHS}")
+    assert trainer.process.poll() is None
+    over()
+    assert trainer.end() == ExitCode.DONE
+    assert_whole(trainer, undisturbed)
+
+
+def test_a_trial_that_waits_to_begin_for_a_server_that_hangs_can_be_stopped(tmp_path):
+    """SIGTERM ends the wait for an answer that never comes too: 143."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE)
+        trainer = Trainer(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path, "silent")
+        with trainer.process:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(3) == b"GET"
+                trainer.process.send_signal(signal.SIGTERM)
+                assert trainer.end() == ExitCode.STOPPED
 
 
 def test_a_trial_that_ends_in_an_outage_waits_for_its_store(start, outage, undisturbed):

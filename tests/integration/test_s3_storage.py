@@ -71,15 +71,17 @@ def test_an_altered_object_is_refused(store, s3_client):
     store.write("a", b"weights")
     metadata = s3_client.head_object(**address(store, "a"))["Metadata"]
     s3_client.put_object(**address(store, "a"), Body=b"weight", Metadata=metadata)
-    with pytest.raises(Corrupt, match="/a is corrupt"):
-        store.read("a")
+    for unsigned in (False, True):
+        with pytest.raises(Corrupt, match="/a is corrupt"):
+            store.read("a", unsigned=unsigned)
 
 
 def test_an_object_without_a_digest_is_refused(store, s3_client):
-    """What cannot be verified is not returned."""
+    """What cannot be verified is not returned, but to a reader who takes what somebody else has put there."""
     s3_client.put_object(**address(store, "a"), Body=b"weights")
     with pytest.raises(Corrupt, match="carries no SHA-256"):
         store.read("a")
+    assert store.read("a", unsigned=True) == b"weights"
 
 
 def test_an_object_stored_by_another_tool_is_read_by_its_checksum(store, s3_client):

@@ -19,7 +19,16 @@ from pathlib import Path
 import pytest
 import torch
 from tests.trainer_process import ENDLESS, PATIENCE, Server, results, wait_for_steps
-from tests.trials import STEPS_PER_EPOCH, attention, semi_supervised, single_node, three_nodes, training, trial_spec
+from tests.trials import (
+    STEPS_PER_EPOCH,
+    attention,
+    compression,
+    semi_supervised,
+    single_node,
+    three_nodes,
+    training,
+    trial_spec,
+)
 
 from graphtrial.contract import ExitCode, TrialResult
 from graphtrial.storage import open_store
@@ -62,6 +71,7 @@ def assert_same_to_the_bit(actual: Path, expected: Path) -> None:
         different = [key for key, value in weights.items() if not torch.equal(value, other.networks[name][key])]
         assert different == []
     assert all(map(torch.equal, one.momentum, other.momentum))
+    assert torch.equal(one.conflicts, other.conflicts)
     assert timeless(one.progress.evaluations) == timeless(other.progress.evaluations)
     assert one.progress.rungs == other.progress.rungs
 
@@ -78,15 +88,16 @@ def teacher(server, tmp_path):
 _STRONG = {"batchSize": 40, "destination": "RandAugment", "source": "PadCrop"}
 _DISTURBED = {
     "supervised": ({"graph": three_nodes()}, {}),
-    "bf16": ({"graph": three_nodes()}, {"precision": "BF16"}),
+    "bf16": ({"graph": three_nodes()}, {"precision": "BF16", "frozenBatchNorm": False}),
     "semi-supervised": ({"graph": semi_supervised()}, {"unlabelled": _STRONG, "clipNorm": 1.0}),
+    "compression": ({"graph": compression()}, {"aggregation": "Project"}),
     "attention": ({"graph": attention(), "objective": {"scoreOf": "Ensemble"}}, {"labelSmoothing": 0.1}),
 }
 
 
 @pytest.mark.parametrize("kind", _DISTURBED)
 def test_a_trial_killed_again_and_again_ends_as_if_nothing_had_happened(server, tmp_path, teacher, kind):
-    """Every kind of node, loss, gate and view; kills by SIGKILL and SIGTERM between and at checkpoints and mid-epoch."""
+    """Every kind of node, loss and gate; SIGKILL and SIGTERM between and at checkpoints and mid-epoch."""
     common, changes = _DISTURBED[kind]
     length = {"steps": 16 * STEPS_PER_EPOCH}
     plan = training(length=length, evaluateEvery={"steps": 6}, schedule={"type": "Cosine"}, **changes)

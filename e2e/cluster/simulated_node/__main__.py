@@ -2,6 +2,7 @@
 
 POST /faults      a Fault as JSON, for pods that start from now on       DELETE /faults    none any more
 POST /kill        {"pods": pattern, "exitCode": 137}: names of the pods whose containers it ended
+POST /go-on       {"pods": pattern}: trainers that hold at an evaluation begin it
 POST /vanish      be gone without a word                                 POST /come-back
 GET  /pods        what is played now
 """
@@ -65,6 +66,10 @@ def _control(node: Node) -> web.Application:
         asked = await request.json()
         return web.json_response(node.kill(asked["pods"], asked["exitCode"]))
 
+    async def go_on(request: web.Request) -> web.Response:
+        node.let_go_on((await request.json())["pods"])
+        return web.json_response({})
+
     async def vanish(_: web.Request) -> web.Response:
         await node.vanish()
         return web.json_response({})
@@ -82,6 +87,7 @@ def _control(node: Node) -> web.Application:
             web.post("/faults", add_fault),
             web.delete("/faults", clear_faults),
             web.post("/kill", kill),
+            web.post("/go-on", go_on),
             web.post("/vanish", vanish),
             web.post("/come-back", come_back),
             web.get("/pods", pods),

@@ -46,6 +46,8 @@ class Fault(Model):
     """Scores of another trial that it exposes as well."""
     pace: float | None = None
     """Seconds from evaluation to evaluation, instead of the node's."""
+    holds_at: int | None = None
+    """It does not begin that evaluation before the node is told to let it go on."""
 
 
 class Behaviour(NamedTuple):
@@ -92,6 +94,11 @@ class Behaviour(NamedTuple):
     def nan_at(self) -> int | None:
         """The evaluation at which it diverges."""
         return next((fault.nan_at for fault in self.faults if fault.nan_at is not None), None)
+
+    @property
+    def holds_at(self) -> int | None:
+        """The evaluation that it does not begin by itself."""
+        return next((fault.holds_at for fault in self.faults if fault.holds_at is not None), None)
 
     @property
     def exposes(self) -> tuple[ForeignScore, ...]:

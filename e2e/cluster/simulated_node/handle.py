@@ -63,6 +63,10 @@ class SimulatedNode:
         killed: list[str] = self._ask("POST", "/kill", {"pods": pods, "exitCode": exit_code})
         return killed
 
+    def let_go_on(self, pods: str = "*") -> None:
+        """Trainers in pods of these names (a shell pattern) that hold at an evaluation begin it."""
+        self._ask("POST", "/go-on", {"pods": pods})
+
     def vanish(self) -> None:
         """Be gone without a word: no heartbeat, no pod status, no answer."""
         self._ask("POST", "/vanish")

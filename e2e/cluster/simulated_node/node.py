@@ -65,6 +65,12 @@ class Node:
             pod.kill(killed(exit_code))
         return [pod.name for pod in found]
 
+    def let_go_on(self, pattern: str) -> None:
+        """Trainers in pods of these names that hold at an evaluation begin it."""
+        for pod in self._pods.values():
+            if pod.trainer is not None and fnmatchcase(pod.name, pattern):
+                pod.trainer.let_go_on()
+
     def pods(self) -> list[Object]:
         """What it plays: name, state, address and evaluations done of each pod."""
         return [

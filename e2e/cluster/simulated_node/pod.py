@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from e2e.cluster.simulated_node.api import STRATEGIC_PATCH, Api, Object
 from e2e.cluster.simulated_node.exposition import Addresses
 from e2e.cluster.simulated_node.faults import Behaviour, Timing
-from e2e.cluster.simulated_node.trainer import Checkpoints, Ending, Trainer, killed
+from e2e.cluster.simulated_node.trainer import Checkpoints, Ending, Trainer, either, killed
 from graphtrial.contract import ExitCode, TrialSpec
 from graphtrial.contract.trial import SPEC_VARIABLE
 
@@ -93,7 +93,7 @@ class PlayedPod:
         """Wait until the container may start; False if the pod is deleted before."""
         for number, reason in enumerate(self._behaviour.waits_for):
             if number:
-                await _either(self._deleting.wait(), asyncio.sleep(_BACK_OFF_SECONDS))
+                await either(self._deleting.wait(), asyncio.sleep(_BACK_OFF_SECONDS))
             if not self._deleting.is_set():
                 message = self._behaviour.refusal or f"{reason}: {self._spec['containers'][0]['image']}"
                 waiting = {"reason": reason, "message": message}
@@ -101,7 +101,7 @@ class PlayedPod:
         if self._behaviour.waits_for:
             await self._deleting.wait()
         elif self._stage.timing.start_delay:
-            await _either(self._deleting.wait(), asyncio.sleep(self._stage.timing.start_delay))
+            await either(self._deleting.wait(), asyncio.sleep(self._stage.timing.start_delay))
         return not self._deleting.is_set()
 
     async def _run(self) -> Ending:
@@ -132,7 +132,7 @@ class PlayedPod:
 
     async def _idle(self, seconds: float) -> Ending:
         """A container that is no trainer."""
-        await _either(self._sigterm.wait(), asyncio.sleep(seconds))
+        await either(self._sigterm.wait(), asyncio.sleep(seconds))
         if self._sigterm.is_set():
             return Ending(143, "Error")
         code = self._behaviour.exit_code or 0
@@ -181,16 +181,6 @@ class PlayedPod:
         if phase != "Failed":
             status["startTime"] = self._started_at or now
         return status
-
-
-async def _either(*waits: Any) -> None:
-    """Until the first of them."""
-    tasks = [asyncio.ensure_future(each) for each in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def _now() -> str:

@@ -12,8 +12,9 @@ import json
 import math
 import random
 import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from e2e.cluster.simulated_node.exposition import exposition
 from e2e.cluster.simulated_node.faults import Behaviour
@@ -101,6 +102,11 @@ class Trainer:
         _, self.evaluations, self.rungs = checkpoints.load(spec.checkpoint.uri)
         self._resumed_at = self.evaluations
         self._started = time.monotonic()
+        self._released = asyncio.Event()
+
+    def let_go_on(self) -> None:
+        """Begin the evaluation that it holds at."""
+        self._released.set()
 
     async def train(self, pace: float, sigterm: asyncio.Event, saving: float) -> Ending:
         """Train to the end, or until ``sigterm``.
@@ -111,6 +117,8 @@ class Trainer:
             saving: Seconds that the last save takes then.
         """
         while not self._done:
+            if self._behaviour.holds_at == self.evaluations + 1:
+                await either(sigterm.wait(), self._released.wait())
             if await _set_within(sigterm, pace):
                 await asyncio.sleep(saving)
                 return self._ending(ExitCode.STOPPED) if self._save() else self._superseded()
@@ -178,6 +186,16 @@ class Trainer:
             message=message,
         )
         return Ending(code, reason, result.model_dump_json(by_alias=True, exclude_defaults=True))
+
+
+async def either(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Until the first of them."""
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -4,6 +4,7 @@ Types, bounds and defaults, reading a manifest, presets, reasons. It must not kn
 where it runs. What is recorded of a trial while it runs is a GraphTrial's status, on a cluster as locally.
 """
 
+from graphsearch.api.compression import Compression, Distillation, Lesson
 from graphsearch.api.conditions import Condition, ConditionStatus, ConditionType, observed, timestamp
 from graphsearch.api.facts import SearchFacts
 from graphsearch.api.graphsearch import (
@@ -41,7 +42,7 @@ from graphsearch.api.search_status import (
     RungStatus,
     TrialCounts,
 )
-from graphsearch.api.space import AuxiliaryKind, EdgeKind, EdgeRule, Space
+from graphsearch.api.space import EdgeKind, EdgeRule, Space
 from graphsearch.api.trainer import CheckpointChoice, Metrics, MetricsSource, Trainer
 from graphsearch.api.training import Preset, TrainingChoice, evaluations, resolve
 
@@ -51,12 +52,12 @@ __all__ = [
     "AshaMode",
     "Attempt",
     "AttemptEnd",
-    "AuxiliaryKind",
     "Baseline",
     "BestStatus",
     "Budget",
     "CheckpointChoice",
     "Comparison",
+    "Compression",
     "Condition",
     "ConditionStatus",
     "ConditionType",
@@ -64,6 +65,7 @@ __all__ = [
     "Cost",
     "Decision",
     "DesiredState",
+    "Distillation",
     "EdgeKind",
     "EdgeRule",
     "Goal",
@@ -74,6 +76,7 @@ __all__ = [
     "GraphTrialObjectStatus",
     "GraphTrialSpec",
     "GraphTrialStatus",
+    "Lesson",
     "ManifestError",
     "Metrics",
     "MetricsReason",

@@ -17,6 +17,7 @@ from graphtrial.contract import (
     MODEL_PATTERN,
     MODELS,
     TEMPERED,
+    TORCHVISION_PATTERN,
     UNLABELLED,
     Edge,
     Gate,
@@ -177,8 +178,8 @@ _NODE = (
     ),
     Rule(
         f"!({_NETWORK}) || self.?weights.torchvision.orValue('') == '' || "
-        "self.?model.orValue('').startsWith('torchvision:')",
-        "torchvision's weights are for models torchvision:NAME",
+        f"has(self.model) && {named_like('self.model', TORCHVISION_PATTERN)}",
+        "torchvision's weights are for models torchvision:NAME and for resnet18 to resnet152",
         path=".weights",
     ),
     Rule(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphsearch.api.compression import MOST_TEACHERS, Compression, Lesson
 from graphsearch.api.crds_graph_rules import KNOWN_MODELS, exactly_one, is_live, kind_of, listed, named_like
 from graphsearch.api.crds_schema import Rule, Rules
 from graphsearch.api.graphsearch import MOST_NETWORKS, Comparison, GraphSearchSpec
@@ -21,7 +22,6 @@ from graphtrial.contract import (
     DATASETS,
     LABEL,
     MODEL_PATTERN,
-    PLANNED_DATASETS,
     UNLABELLED,
     Data,
     LossType,
@@ -50,6 +50,11 @@ _EDGE_RULE = (
         f"a self edge needs one of {', '.join(sorted(UNLABELLED))}",
         path=".losses",
         reason="FieldValueRequired",
+    ),
+    Rule(
+        f"!({_LABEL_EDGE} || {_SELF_EDGE}) || !self.?ema.orValue(false)",
+        "an EMA edge leads from a node to another; leave ema out",
+        path=".ema",
     ),
 )
 
@@ -113,7 +118,7 @@ _TRAINING = (
     ),
 )
 
-_KNOWN_DATA = f"use one of {', '.join((*DATASETS, *PLANNED_DATASETS))} or package.module:Name"
+_KNOWN_DATA = f"use one of {', '.join(DATASETS)} or package.module:Name"
 _DATA = (
     Rule(
         named_like("self.dataset", DATASET_PATTERN),
@@ -128,6 +133,27 @@ _COMPARISON = (
         "self.baselines.all(name, self.baselines.exists_one(other, other == name))",
         "names a baseline twice",
         path=".baselines",
+    ),
+)
+
+_COMPRESSION = (
+    Rule(
+        named_like("self.student", MODEL_PATTERN),
+        f"is no model; {KNOWN_MODELS}",
+        path=".student",
+    ),
+    *(
+        Rule(
+            f"self.{field}.all(one, self.{field}.exists_one(other, other == one))",
+            "names one twice",
+            path=f".{field}",
+        )
+        for field in ("lessons", "temperatures", "aggregation")
+    ),
+    Rule(
+        f"self.resize == 'None' || '{Lesson.PROBABILITY_AND_ATTENTION}' in self.lessons",
+        f"is for {Lesson.PROBABILITY_AND_ATTENTION}; leave it out",
+        path=".resize",
     ),
 )
 
@@ -201,10 +227,14 @@ def _of_graphs(rule: str, message: str, path: str = ".graphs") -> Rule:
     return Rule(f"!has(self.graphs) || {rule}", message, path=path, at_birth=True)
 
 
+def _last_has_at_most(networks: int) -> str:
+    networks_of_last = f"self.graphs[self.graphs.size() - 1].nodes.filter(n, {kind_of('n')} != 'Ensemble')"
+    return f"self.graphs.size() == 0 || {networks_of_last}.size() <= {networks}"
+
+
 def _most(baseline: str, networks: int) -> Rule:
     return _of_graphs(
-        f"!has(self.comparison) || !('{baseline}' in self.comparison.baselines) || self.graphs.size() == 0 || "
-        f"self.graphs[self.graphs.size() - 1].nodes.filter(n, {kind_of('n')} != 'Ensemble').size() <= {networks}",
+        f"!has(self.comparison) || !('{baseline}' in self.comparison.baselines) || {_last_has_at_most(networks)}",
         f"{baseline} has at most {networks} networks, and the last graph has more; leave it out",
         ".comparison.baselines",
     )
@@ -235,6 +265,11 @@ _LIST_OF_GRAPHS = (
         "the scored node learns nothing: give it an incoming edge that is not Cutoff",
     ),
     *(_most(baseline, networks) for baseline, networks in MOST_NETWORKS.items()),
+    _of_graphs(
+        f"!has(self.compression) || {_last_has_at_most(MOST_TEACHERS)}",
+        f"distils at most {MOST_TEACHERS} networks, and the last graph has more; leave it out",
+        ".compression",
+    ),
 )
 
 _TRIAL = (
@@ -260,6 +295,7 @@ SPEC_RULES: Rules = {
     Data: _DATA,
     TrainingChoice: _TRAINING,
     Comparison: _COMPARISON,
+    Compression: _COMPRESSION,
     GraphSearchSpec: (*_LIST_OF_GRAPHS, *_images(), _DESIRED, *_FIXED),
     GraphTrialSpec: _TRIAL,
 }

@@ -1,7 +1,4 @@
-"""GraphSearch (short ``gs``): one search as a user writes it (design 4).
-
-All of it validates, also what this version cannot run yet; ``graphsearch.search.support`` says what that is.
-"""
+"""GraphSearch (short ``gs``): one search as a user writes it (design 4)."""
 
 from __future__ import annotations
 
@@ -10,10 +7,22 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from graphsearch.api.compression import MOST_TEACHERS, Compression, Lesson
 from graphsearch.api.space import Space
 from graphsearch.api.trainer import CheckpointChoice, Metrics, Trainer
 from graphsearch.api.training import TrainingChoice, resolve, unit_problem
-from graphtrial.contract import DATASETS, Data, Graph, Model, NodeKind, Objective, Violation, refuse, score_violations
+from graphtrial.contract import (
+    DATASETS,
+    Data,
+    Graph,
+    Model,
+    NodeKind,
+    Objective,
+    Violation,
+    gives_logits_only,
+    refuse,
+    score_violations,
+)
 
 API_VERSION = "graphsearch.io/v1alpha1"
 
@@ -119,20 +128,6 @@ class Comparison(Model):
         return self
 
 
-class Compression(Model):
-    """Distil the winning ensemble into one model (spec 9)."""
-
-    student: _Text
-    """The model that learns."""
-    temperatures: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, max_length=8)] = (
-        1,
-        2,
-        5,
-        10,
-    )
-    """Each is tried."""
-
-
 class DesiredState(StrEnum):
     """What a user wants of a running search; Finishing and Cancelled are final."""
 
@@ -182,7 +177,14 @@ class GraphSearchSpec(Model):
             return [Violation(("training", "evaluateEvery"), problem)]
         if (self.space is None) == (not self.graphs):
             return [Violation((), "give either space (graphs are drawn) or graphs (a fixed list)")]
-        return [*self._images(), *self._graph_names(), *self._graph_scores(), *self._stages(), *self._baselines()]
+        return [
+            *self._images(),
+            *self._graph_names(),
+            *self._graph_scores(),
+            *self._stages(),
+            *self._baselines(),
+            *self._compressed(),
+        ]
 
     def _images(self) -> list[Violation]:
         """Counts that the data set cannot satisfy, where the catalogue knows its size."""
@@ -252,6 +254,22 @@ class GraphSearchSpec(Model):
                 message = f"{baseline} has at most {most} networks, and the last graph has {networks}; leave it out"
                 found.append(Violation(("comparison", "baselines", position), message))
         return found
+
+    def _compressed(self) -> list[Violation]:
+        """The teachers are the networks of the last graph, or of a drawn one."""
+        if self.compression is None:
+            return []
+        networks = [node for node in self.graphs[-1].nodes if node.kind is not NodeKind.ENSEMBLE] if self.graphs else []
+        if len(networks) > MOST_TEACHERS:
+            message = f"distils at most {MOST_TEACHERS} networks, and the last graph has {len(networks)}; leave it out"
+            return [Violation(("compression",), message)]
+        drawn = (*self.space.target_models, *self.space.auxiliary_models) if self.space else ()
+        models = (self.compression.student, *drawn, *(node.model for node in networks))
+        blind = next((model for model in models if gives_logits_only(model)), None)
+        if blind is None or Lesson.PROBABILITY_AND_ATTENTION not in self.compression.lessons:
+            return []
+        message = f"{Lesson.PROBABILITY_AND_ATTENTION} needs attention maps, and {blind} has none; leave it out"
+        return [Violation(("compression", "lessons"), message)]
 
 
 class Metadata(Model):

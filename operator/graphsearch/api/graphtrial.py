@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from graphsearch.api.compression import Distillation
 from graphsearch.api.conditions import Condition
 from graphsearch.api.trainer import CheckpointChoice, Metrics, Trainer
 from graphsearch.api.training import TrainingChoice
@@ -139,7 +140,9 @@ class GraphTrialSpec(Model):
     contenders: Annotated[tuple[Annotated[str, Field(max_length=63)], ...], Field(max_length=32)] = ()
     """Compare: the contenders that have this graph, such as ``Found`` or ``MutualLearning``."""
     repeat: Annotated[int | None, Field(ge=0, le=1000)] = None
-    """Finalist and Compare: which repeat, from 0."""
+    """Finalist, Compare and Compress: which repeat, from 0."""
+    distillation: Distillation | None = None
+    """Compress: the way of distilling that it tries; left out: it trains the teachers."""
     teachers: Annotated[_Keys, Field(max_length=16)] = Field(default_factory=dict)
     """For each node with stored weights: the teacher's key."""
     publishes: Annotated[_Keys, Field(max_length=16)] = Field(default_factory=dict)

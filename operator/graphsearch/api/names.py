@@ -19,10 +19,10 @@ TRIAL_LABEL = f"{GROUP}/trial"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 """On Jobs and pods: the attempt's number."""
 PURPOSE_LABEL = f"{GROUP}/purpose"
-STATE_LABEL = f"{GROUP}/state"
-"""On trials: ``Finished`` once the outcome is recorded; the operator's watch leaves those out."""
-FINISHED = "Finished"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+
+UNFINISHED = "status.outcome="
+"""Selects trials by a field: those without an outcome."""
 
 FIELD_OWNER = "graphsearch-operator"
 """Of children that are applied."""

@@ -9,17 +9,17 @@ class Reason(StrEnum):
     """The reason of a condition of a search, and why it ended."""
 
     ACCEPTED = "Accepted"
-    """The manifest is valid and this version can run it."""
+    """The manifest is valid."""
     INVALID_SPEC = "InvalidSpec"
     """The manifest breaks a rule that the API server cannot judge; the message names the field."""
-    NOT_THERE_YET = "NotThereYet"
-    """The manifest is valid, and this version cannot run it."""
     SEARCHING = "Searching"
     """Graphs are drawn and trained."""
     CHOOSING = "Choosing"
     """The finalists are trained again with new seeds."""
     COMPARING = "Comparing"
     """The winner and the baselines are trained on the full training set."""
+    COMPRESSING = "Compressing"
+    """The networks of the winning graph are distilled into one."""
     REPORTING = "Reporting"
     """Everything is trained; the report is being built."""
     PAUSED = "Paused"
@@ -27,7 +27,7 @@ class Reason(StrEnum):
     COMPLETED = "Completed"
     """Everything asked for is done."""
     BUDGET_SPENT = "BudgetSpent"
-    """maxGpuHours were spent before the comparison; the best trial stands without one."""
+    """maxGpuHours were spent before everything asked for was done; the best trial stands."""
     CANCELLED = "Cancelled"
     """desiredState was Cancelled."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -42,6 +42,8 @@ class Reason(StrEnum):
     """A trainer refused its specification before any trial had reported; others would meet the same."""
     COMPARISON_FAILED = "ComparisonFailed"
     """A trial of the comparison failed on every attempt."""
+    COMPRESSION_FAILED = "CompressionFailed"
+    """No network came out of the compression; what was found stands without it."""
 
 
 class MetricsReason(StrEnum):

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from graphtrial.contract import (
+    ATTENTION,
     UNLABELLED,
     GateType,
     IsolatedNodes,
@@ -16,19 +17,12 @@ from graphtrial.contract import (
     Model,
     Resize,
     Violation,
+    gives_logits_only,
     model_problem,
     refuse,
 )
 
 _Model = Annotated[str, Field(max_length=200)]
-
-
-class AuxiliaryKind(StrEnum):
-    """What an auxiliary node may be drawn as."""
-
-    TRAINED = "Trained"
-    EMA = "EMA"
-    """It follows a trained node and takes its model."""
 
 
 class EdgeKind(StrEnum):
@@ -53,6 +47,12 @@ class EdgeRule(Model):
     """A node's name."""
     losses: Annotated[tuple[LossType, ...], Field(max_length=16)] = ()
     """Drawn from; left out: KL on transfer edges. A label edge always has CrossEntropy."""
+    ema: bool = False
+    """One more choice beside the losses, or the only one where none is named: an EMA edge (spec 1.2).
+
+    Its destination's weights then follow its source's, whose model it takes, and no other edge leads there. Of its
+    gates only Cutoff matters.
+    """
     gates: Annotated[tuple[GateType, ...], Field(min_length=1, max_length=8)]
     """Drawn from."""
     temperature: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 1.0
@@ -74,6 +74,8 @@ class EdgeRule(Model):
         if not label and LossType.CROSS_ENTROPY in self.losses:
             found.append(Violation(("losses",), "CrossEntropy stands on label edges only; use KL between nodes"))
         self_edge = self.kind is EdgeKind.SELF or (by_ends and self.source == self.destination)
+        if self.ema and (label or self_edge):
+            found.append(Violation(("ema",), "an EMA edge leads from a node to another; leave ema out"))
         if self_edge and not set(self.losses) <= UNLABELLED:
             found.append(Violation(("losses",), f"a self edge has one of {', '.join(sorted(UNLABELLED))}"))
         if self_edge and not self.losses:
@@ -149,8 +151,6 @@ class Space(Model):
     """What node "1" is drawn from."""
     auxiliary_models: Annotated[tuple[_Model, ...], Field(max_length=16)] = ()
     """What the other nodes are drawn from; needed where there are any."""
-    auxiliary_kinds: Annotated[tuple[AuxiliaryKind, ...], Field(min_length=1, max_length=2)] = (AuxiliaryKind.TRAINED,)
-    """What the other nodes may be."""
     isolated_nodes: IsolatedNodes = IsolatedNodes.PRETRAINED
     """A node with every incoming edge cut: a frozen pretrained teacher, a random network, or draw again."""
     edges: Annotated[tuple[EdgeRule, ...], Field(max_length=64)] = (
@@ -177,6 +177,7 @@ class Space(Model):
                 if problem := model_problem(model):
                     camel = "targetModels" if field == "target_models" else "auxiliaryModels"
                     found.append(Violation((camel, position), problem))
+        found += self._without_maps()
         if self.nodes > 1 and not self.auxiliary_models:
             found.append(Violation(("auxiliaryModels",), f"is required with {self.nodes} nodes"))
         names = {"Label", *(str(number) for number in range(1, self.nodes + 1))}
@@ -186,3 +187,15 @@ class Space(Model):
                     right = ", ".join(sorted(names))
                     found.append(Violation(("edges", position, alias), f"there is no node {name!r}; nodes are {right}"))
         return found
+
+    def _without_maps(self) -> list[Violation]:
+        """An attention loss needs a map at both ends, and the other nodes share one list of models."""
+        rules = [rule for rule in self.edges if set(rule.losses) & ATTENTION]
+        of_target = any({None, "1"} & {rule.source, rule.destination} for rule in rules)
+        lists = {"targetModels": self.target_models if of_target else (), "auxiliaryModels": self.auxiliary_models}
+        return [
+            Violation((field, position), f"{model} has no attention map, which a loss of edges needs; leave one out")
+            for field, models in lists.items()
+            for position, model in enumerate(models)
+            if rules and gives_logits_only(model)
+        ]

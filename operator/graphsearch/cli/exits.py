@@ -14,8 +14,6 @@ class Exit(IntEnum):
     """A fault of graphsearch itself; the traceback is on standard error."""
     USAGE = 2
     """Wrong arguments or manifest."""
-    NOT_THERE_YET = 3
-    """The manifest is right and this version cannot run it."""
     FOLDER = 4
     """The folder is locked by another runner, holds another manifest or no search."""
     STORAGE = 5

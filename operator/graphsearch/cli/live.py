@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from graphsearch.api import GraphTrial, Outcome
+from graphsearch.api import Distillation, GraphTrial, Outcome
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled
 from graphsearch.search.status import SearchStatus, summarise
@@ -148,7 +148,17 @@ def _purpose(trial: GraphTrial) -> str:
         return f"Finalist of t{spec.origin}, repeat {(spec.repeat or 0) + 1}"
     if spec.purpose is Purpose.PRETRAIN:
         return f"Pretrain {spec.graph.nodes[0].model}"
+    if spec.purpose is Purpose.COMPRESS:
+        return (
+            f"Compress {_way(spec.distillation)}, {spec.split}"
+            if spec.distillation
+            else f"Compress: teachers, {spec.split}"
+        )
     return spec.purpose
+
+
+def _way(way: Distillation) -> str:
+    return f"{way.lesson}, {way.aggregation}, T={way.temperature:g}"
 
 
 def share_done(world: Scene) -> float:
@@ -165,8 +175,10 @@ def share_done(world: Scene) -> float:
     if not settled.spec.space:
         repeats = comparison.repeats if comparison else 1
         later = repeats * (len(settled.spec.graphs) + len(comparison.baselines if comparison else ())) * whole
+    if compression := settled.spec.compression:
+        later += (len(compression.distillations()) * compression.repeats + 1) * whole
     done = expected * sum(ledger.outcomes[Purpose.SEARCH, outcome] for outcome in Outcome)
-    full = (Purpose.FINALIST, Purpose.COMPARE)
+    full = (Purpose.FINALIST, Purpose.COMPARE, Purpose.COMPRESS)
     done += whole * sum(ledger.outcomes[purpose, Outcome.SUCCEEDED] for purpose in full)
     return 1.0 if ledger.search.ended_at is not None else min(0.99, done / max(searched + later, 1.0))
 

@@ -11,25 +11,15 @@ from rich.table import Table
 
 from graphsearch.api import DesiredState, GraphSearch, GraphTrial, read_manifest
 from graphsearch.cli.exits import CommandError, Exit
+from graphsearch.cli.validate import described
+from graphsearch.search.costs import evaluation_flops, images_of
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled, settle
 from graphsearch.search.simulator import Simulation
 from graphsearch.search.space import EmptySpaceError
+from graphsearch.search.specs import objective_of
 from graphsearch.search.status import summarise
-from graphtrial.contract import (
-    DATASETS,
-    NodeKind,
-    Part,
-    Purpose,
-    Split,
-    derive,
-    is_built_in,
-    model_size,
-    needed_nodes,
-)
-
-_BACKWARD = 3
-"""A training step costs about three forward passes."""
+from graphtrial.contract import DATASETS, Aggregation, Purpose, derive, is_built_in, needed_nodes
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -46,7 +36,7 @@ def run(options: argparse.Namespace) -> Exit:
     _print(settled, ledger, simulation, images, options.tflops)
     limit, hours = manifest.spec.budget.max_gpu_hours, ledger.seconds / 3600
     if limit is not None and images is not None and hours > limit:
-        print(f"That is more than maxGpuHours ({limit:g}): the search would end without its comparison")
+        print(f"That is more than maxGpuHours ({limit:g}): the search would end before everything asked for is done")
     return Exit.OK
 
 
@@ -63,6 +53,7 @@ def _without_ends(manifest: GraphSearch) -> GraphSearch:
 def _print(settled: Settled, ledger: Ledger, simulation: Simulation, images: int | None, tflops: float) -> None:
     console = Console()
     status = summarise(settled, ledger, simulation.now)
+    console.print(described(settled.spec) + "\n")
     console.print("Rungs, as one simulated search passed them:")
     table = Table(box=None, padding=(0, 2))
     for column in ("rung", "trials reported", "kept"):
@@ -81,12 +72,17 @@ def _print(settled: Settled, ledger: Ledger, simulation: Simulation, images: int
         )
     epochs = settled.training.evaluate_every.epochs
     unit = f"{evaluations * epochs:,} epochs" if epochs else f"{evaluations:,} evaluations"
-    console.print(f"All together: about {unit}")
+    graphs = [trial.spec.graph for trial in ledger.trials.values()]
+    passes = ", in semi-supervised graphs passes over the unlabelled images" if epochs else ""
+    console.print(f"All together: about {unit}" + (passes if any(graph.semi_supervised for graph in graphs) else ""))
     if images is None:
         console.print(
             "Device hours: not known, because the catalogue does not know how many images there are (--images N)"
         )
         return
+    models = {node.model for graph in graphs for node in graph.nodes if node.model and not is_built_in(node.model)}
+    if models:
+        console.print(f"Not counted, as their sizes are not known: {', '.join(sorted(models))}")
     hours = ledger.seconds / 3600
     wall = simulation.now / 3600
     console.print(
@@ -109,32 +105,20 @@ def _curve(trial: GraphTrial, evaluation: int) -> float:
     return final + noise / math.sqrt(evaluation)
 
 
-def _seconds(settled: Settled, trial: GraphTrial, images: int, rate: float) -> float:
+def _seconds(settled: Settled, trial: GraphTrial, train_images: int, rate: float) -> float:
     """Of one evaluation interval."""
-    graph = trial.spec.graph
-    dataset = DATASETS.get(settled.spec.data.dataset)
-    size = settled.spec.data.image_size or (dataset.image_size if dataset else 32)
-    classes = (dataset.classes if dataset else None) or 100
-    needed = needed_nodes(graph, settled.spec.objective.score_of)
-    flops = 0
-    for node in graph.nodes:
-        if node.name in needed and is_built_in(node.model):
-            forward = model_size(
-                node.model, classes=classes, channels=dataset.channels if dataset else 3, image_size=size
-            ).flops
-            flops += forward * (_BACKWARD if node.kind is NodeKind.TRAINED else 1)
-    every = settled.training.evaluate_every
-    count = images if trial.spec.split is Split.FULL else _without(images, settled.spec.data.search_validation)
-    if settled.spec.data.labelled is not None:
-        count = min(count, settled.spec.data.labelled.count)
-    fed = count * every.epochs if every.epochs else (every.steps or 0) * settled.training.batch_size
-    return flops * fed / rate
+    data, graph = settled.spec.data, trial.spec.graph
+    needed = needed_nodes(graph, objective_of(settled, trial).score_of)
+    images = images_of(data, trial.spec.split, train_images)
+    return evaluation_flops(graph, needed, settled.training, data, images, _backward_passes(trial)) / rate
+
+
+def _backward_passes(trial: GraphTrial) -> int:
+    """In each step: one, or one for each loss where their gradients are projected."""
+    way = trial.spec.distillation
+    return 1 if way is None or way.aggregation is Aggregation.SUM else len(trial.spec.graph.live_edges())
 
 
 def _training_images(manifest: GraphSearch) -> int | None:
     dataset = DATASETS.get(manifest.spec.data.dataset)
     return dataset.train_images if dataset else None
-
-
-def _without(images: int, part: Part) -> int:
-    return images - (part.count if part.count is not None else round(images * (part.fraction or 0.0)))

@@ -17,7 +17,6 @@ from graphsearch.local import Folder, ForkServer, ForkServerError, Local, LocalW
 from graphsearch.search.settled import Settled, settle
 from graphsearch.search.space import EmptySpaceError
 from graphsearch.search.status import has_result
-from graphsearch.search.support import unsupported
 
 _CAUSES = {"interrupt": Exit.INTERRUPTED, "data": Exit.DATA, "storage": Exit.STORAGE}
 
@@ -25,8 +24,6 @@ _CAUSES = {"interrupt": Exit.INTERRUPTED, "data": Exit.DATA, "storage": Exit.STO
 def run(options: argparse.Namespace) -> Exit:
     """Run the search, or go on where an earlier run stopped; then write the report."""
     manifest = read_manifest(options.manifest)
-    if missing := unsupported(manifest):
-        raise CommandError(Exit.NOT_THERE_YET, "\n".join(f"{options.manifest}: {line}" for line in missing))
     machine = this_machine()
     parallel = options.parallel or min(manifest.spec.budget.parallel_trials, machine.default_parallel())
     settled = settle(_with_parallel(_absolute(manifest, options.manifest), parallel))

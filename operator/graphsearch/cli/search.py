@@ -118,8 +118,8 @@ async def refresh(session: Session, seen: SeenSearch) -> SeenSearch:
     seen.manifest, seen.status = search_from_object(obj), search_status_from_object(obj)
     seen.settled, seen.ledger.search = settle(seen.manifest, reports=True), facts_of(obj)
     listed: set[int] = set()
-    unfinished = f"{_selector(seen)},{n.STATE_LABEL}!={n.FINISHED}"
-    async for page in session.client.pages(TRIALS, session.namespace, labels=unfinished):
+    labels, fields = _selector(seen), n.UNFINISHED
+    async for page in session.client.pages(TRIALS, session.namespace, labels=labels, fields=fields):
         seen.take(page)
         listed |= {obj["spec"]["index"] for obj in page}
     unknown = {index for index in range(seen.ledger.search.next_index) if index not in seen.ledger.trials}

@@ -5,8 +5,6 @@ Its specification stays as it was written; only the planner sees it so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pydantic import ValidationError
 
 from graphsearch.api import (
@@ -58,12 +56,9 @@ def search_of(trial: GraphTrial, obj: Object) -> GraphSearch:
         }
         return GraphSearch.model_validate(manifest)
     except ValidationError as error:
-        raise ManifestError(where(obj), in_the_trial(problems(error))) from None
-
-
-def in_the_trial(problems: Iterable[str]) -> list[str]:
-    """Problems of the search that a trial stands for, at the fields of the trial's own manifest."""
-    return [line.replace("spec.graphs[0]", "spec.graph") for line in problems]
+        # Problems of the search that a trial stands for, at the fields of the trial's own manifest.
+        found = [line.replace("spec.graphs[0]", "spec.graph") for line in problems(error)]
+        raise ManifestError(where(obj), found) from None
 
 
 def as_contender(trial: GraphTrial, obj: Object) -> GraphTrial:

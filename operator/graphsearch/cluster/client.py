@@ -155,7 +155,14 @@ class Client:
         return await self._request("GET", kind, kind.path(namespace, name))
 
     async def list(
-        self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "", limit: int = 500
+        self,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        limit: int = 500,
+        keep: Callable[[Object], Object] = lambda obj: obj,
     ) -> tuple[Objects, str]:
         """All objects that match, and the resourceVersion of the last page.
 
@@ -165,6 +172,7 @@ class Client:
             labels: A label selector.
             fields: A field selector.
             limit: Of objects per request.
+            keep: What to keep of each object.
 
         Raises:
             ApiError: As graphsearch.cluster.errors says.
@@ -172,7 +180,7 @@ class Client:
         found: Objects = []
         version = ""
         async for page, seen in self._pages(kind, namespace, labels, fields, limit):
-            found += page
+            found += map(keep, page)
             version = seen
         return found, version
 

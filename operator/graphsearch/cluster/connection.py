@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import yaml
-from kubernetes.aio import config as kubernetes_config
-from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.client.rest import RESTClientObject
 
 from graphsearch.api.wire import Object
+from graphsearch.cluster.client_library import Configuration, RESTClientObject
+from graphsearch.cluster.client_library import config as kubernetes_config
 
 REQUEST_SECONDS = 30.0
 """After which a request without an answer counts as failed."""
+_LONGEST_LINE = 1 << 21
+"""Bytes, as the library has it."""
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -37,7 +39,7 @@ class Connection:
         """The library's: host, certificates, token."""
         self._kubeconfig = kubeconfig
         self._context = context
-        self._rest = RESTClientObject(settings)
+        self._rest = _session(settings)
         self._renewing = asyncio.Lock()
 
     @classmethod
@@ -108,6 +110,20 @@ class Connection:
             _request_timeout=timeout,
         )
         return response
+
+
+def _session(settings: Configuration) -> RESTClientObject:
+    """The library's own, which looks for proxies only where there are any.
+
+    It would have two threads read the environment and ``~/.netrc`` at every request, which takes longer than the
+    request itself.
+    """
+    rest = RESTClientObject(settings)
+    if not urllib.request.getproxies():
+        connector = rest.pool_manager.connector
+        rest.pool_manager.detach()
+        rest.pool_manager = aiohttp.ClientSession(connector=connector, read_bufsize=_LONGEST_LINE)
+    return rest
 
 
 async def _load(kubeconfig: str | None, context: str | None) -> tuple[Configuration, str]:

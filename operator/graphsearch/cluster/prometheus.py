@@ -123,13 +123,16 @@ class PrometheusReader:
         assert self._session is not None
         await self._session.close()
 
-    async def read(self, namespace: str, search_uid: str, window_seconds: float) -> list[Series]:
+    async def read(
+        self, namespace: str, search_uid: str, window_seconds: float, *, evaluations: bool = True
+    ) -> list[Series]:
         """Every sample of the last seconds that trainers of a search have exposed; none is no bad sign.
 
         Args:
             namespace: In which the pods were scraped.
             search_uid: As trainers expose it.
             window_seconds: How far to look back: two scrape intervals, so that one may be missed.
+            evaluations: Whether evaluations done are asked for as well as scores.
 
         Raises:
             PrometheusError: If there is no answer, after ``timeout`` at the latest; at once while it rests.
@@ -138,7 +141,7 @@ class PrometheusReader:
             raise PrometheusUnavailableError(self._silence)
         try:
             async with asyncio.timeout(self._timeout):
-                found = await self._ask(question(namespace, search_uid, window_seconds))
+                found = await self._ask(question(namespace, search_uid, window_seconds, evaluations=evaluations))
         except (TimeoutError, PrometheusUnavailableError) as error:
             self._silence = str(error) or f"{self.url}: no answer within {self._timeout:g} s"
             self._rest = min(_LONGEST_REST_SECONDS, max(_FIRST_REST_SECONDS, 2 * self._rest))
@@ -183,12 +186,13 @@ class PrometheusReader:
         return {}
 
 
-def question(namespace: str, search_uid: str, window_seconds: float) -> str:
+def question(namespace: str, search_uid: str, window_seconds: float, *, evaluations: bool = True) -> str:
     """The query: scores by rung, and evaluations done, which every trainer exposes from its first moment on."""
     names = f"{metric_names.RUNG_SCORE}|{metric_names.EVALUATIONS}"
     labels = {"namespace": namespace, "search_uid": search_uid}
+    wanted = f'__name__=~"{names}"' if evaluations else f'__name__="{metric_names.RUNG_SCORE}"'
     # A string of JSON is one of PromQL.
-    matchers = [f'__name__=~"{names}"', *(f"{name}={json.dumps(value)}" for name, value in labels.items())]
+    matchers = [wanted, *(f"{name}={json.dumps(value)}" for name, value in labels.items())]
     return f"{{{','.join(matchers)}}}[{round(window_seconds * 1000)}ms]"
 
 

@@ -30,6 +30,8 @@ _Condition = tuple[ConditionStatus, MetricsReason, str]
 
 _DIRECT_SECONDS = 1.0
 """Between two looks at one pod."""
+_EVALUATIONS_SECONDS = 1.0
+"""Between two questions for evaluations done, which show who is heard; scores are asked for at every look."""
 _BEGINNING_SECONDS = 120.0
 """In which a trainer loads its libraries and data, and shows nothing yet."""
 _FORGOTTEN_SECONDS = 600.0
@@ -165,6 +167,8 @@ class Reader:
         self._heard: dict[str, dict[str, _Heard]] = {}
         """By search uid, by pod uid."""
         self._read_at: dict[str, float] = {}
+        self._whole_at: dict[str, float] = {}
+        """When evaluations were last asked for."""
 
     async def __aenter__(self) -> Self:
         """Open the session for pods."""
@@ -212,6 +216,7 @@ class Reader:
         self._read_at[search_uid] = now
         for uid in [uid for uid, read_at in self._read_at.items() if now - read_at > _FORGOTTEN_SECONDS]:
             del self._read_at[uid], self._heard[uid]
+            self._whole_at.pop(uid, None)
         before = self._heard.get(search_uid, {})
         heard = {pod.uid: before.get(pod.uid) or _Heard(now) for pod in live.values()}
         self._heard[search_uid] = heard
@@ -221,11 +226,16 @@ class Reader:
         """What Prometheus shows, and why it shows nothing where it was to be asked in vain."""
         if self._prometheus is None:
             return Found(), "this installation names no Prometheus"
+        now = self._clock()
+        pause = min(_EVALUATIONS_SECONDS, self._fallback_after / 2)
+        is_whole = now - self._whole_at.get(search_uid, -math.inf) >= pause
         try:
-            series = await self._prometheus.read(namespace, search_uid, self._window)
+            series = await self._prometheus.read(namespace, search_uid, self._window, evaluations=is_whole)
         except PrometheusError as error:
             self._failed()
             return Found(), str(error)
+        if is_whole:
+            self._whole_at[search_uid] = now
         source = MetricsSource.PROMETHEUS.value
         return reports(series, live, namespace=namespace, search_uid=search_uid, source=source), ""
 

@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable, Mapping
 
 from graphsearch.api import GraphTrial, GraphTrialObjectStatus, ManifestError, SearchFacts
-from graphsearch.api import names as n
 from graphsearch.api.wire import Object, trial_from_object, trial_object, trial_object_status, trial_status_to_wire
 from graphsearch.cluster.client import TRIALS, Client, ConflictError, NotFoundError
 from graphsearch.search.ledger import Ledger
@@ -122,16 +121,6 @@ class Recorded:
         self.ledger.put(trial)
         self._remember(trial, shown, written["metadata"])
 
-    async def mark_finished(self, index: int, name: str) -> None:
-        """Have the watch leave out a trial whose outcome is recorded."""
-        try:
-            await self._client.patch(
-                TRIALS, self._namespace, name, {"metadata": {"labels": {n.STATE_LABEL: n.FINISHED}}}
-            )
-        except NotFoundError:
-            _log.info("GraphTrial %s/%s is gone", self._namespace, name)
-        self._forget(index)
-
     async def restore(self, name: str) -> None:
         """Make an open trial's object anew that somebody has deleted: nothing already earned is lost."""
         index = self._names.get(name)
@@ -159,7 +148,7 @@ class Recorded:
             raise StaleError(name) from None
 
     def _remember(self, trial: GraphTrial, shown: GraphTrialObjectStatus, metadata: Object) -> None:
-        if trial.is_ended and metadata.get("labels", {}).get(n.STATE_LABEL) == n.FINISHED:
+        if trial.is_ended:
             self._forget(trial.index)
             return
         kept = ("name", "uid", "resourceVersion", "labels", "generation")
@@ -172,11 +161,6 @@ class Recorded:
         self.shown.pop(index, None)
         if metadata:
             self._names.pop(metadata["name"], None)
-
-    @property
-    def unmarked(self) -> list[tuple[int, str]]:
-        """(index, name) of trials with an outcome that the watch still shows."""
-        return [(index, obj["name"]) for index, obj in self._objects.items() if index not in self.ledger.open]
 
 
 def is_owned(metadata: Mapping[str, object], uid: str) -> bool:

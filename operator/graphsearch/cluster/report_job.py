@@ -44,7 +44,7 @@ def report_objects(
         owner: The ownerReference of the Report trial's object.
         install: What holds for every pod.
     """
-    reported = [found for found in trials if found.spec.purpose is not Purpose.REPORT]
+    reported = (found for found in trials if found.spec.purpose is not Purpose.REPORT)
     parts = pack(manifest(settled, namespace), facts, reported, _PART_BYTES)
     maps = [_config_map(trial, number, part, namespace, labels, owner) for number, part in enumerate(parts)]
     sources = [{"configMap": {"name": made["metadata"]["name"]}} for made in maps]

@@ -24,9 +24,9 @@ from graphsearch.api import (
     observed,
 )
 from graphsearch.cluster.pods import Seen
-from graphsearch.cluster.report_job import manifest
 from graphsearch.search.actions import Running
-from graphsearch.search.comparison import Row, compare, found_name
+from graphsearch.search.comparison import Row, compare
+from graphsearch.search.contenders import found_name
 from graphsearch.search.ledger import Ledger, waiting_at
 from graphsearch.search.settled import Settled
 from graphsearch.search.status import current_reason, has_result, summarise
@@ -102,6 +102,19 @@ def _of_trial(trial: GraphTrial, seen: Seen | None) -> tuple[str, str]:
     if is_running or (seen is None and attempt.started_at is not None):
         return TrialReason.RUNNING, f"attempt {attempt.number}"
     return TrialReason.STARTING, f"attempt {attempt.number}"
+
+
+def said_of(seen: Seen | None) -> object:
+    """What of an open attempt its trial shows beside the facts: as long as that is equal, so is what is shown."""
+    return None if seen is None else (seen.waiting, seen.pod.image_id if seen.pod else "")
+
+
+def aspect(shown: GraphTrialObjectStatus) -> tuple[object, ...]:
+    """What of a trial is worth a write of its own."""
+    conditions = [
+        (condition.type, condition.status, condition.reason, condition.message) for condition in shown.conditions
+    ]
+    return shown.state, shown.image_id, conditions
 
 
 def search_status(
@@ -219,8 +232,7 @@ def _message(ledger: Ledger, reason: Reason) -> str:
 
 
 def _comparison(settled: Settled, ledger: Ledger) -> tuple[ContenderStatus, ...]:
-    found = found_name(manifest(settled, ""))
-    return tuple(_contender(row) for row in compare(ledger.trials.values(), found))
+    return tuple(_contender(row) for row in compare(ledger.trials.values(), found_name(settled)))
 
 
 def _contender(row: Row) -> ContenderStatus:

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from graphsearch.api import (
     Attempt,
@@ -20,6 +21,7 @@ from graphsearch.api import (
     GraphTrialObjectStatus,
     MetricsReason,
     SearchFacts,
+    TrialReason,
 )
 from graphsearch.api import names as n
 from graphsearch.api.wire import Object
@@ -27,10 +29,11 @@ from graphsearch.cluster import jobs, report_job
 from graphsearch.cluster.children import Children
 from graphsearch.cluster.client import CONFIG_MAPS, JOBS, Client, ConflictError
 from graphsearch.cluster.install import Install
+from graphsearch.cluster.lanes import lanes, side_by_side
 from graphsearch.cluster.pods import LivePod, Seen, look
 from graphsearch.cluster.reading import Reader
 from graphsearch.cluster.recorded import NameTakenError, Recorded, is_owned, owner_of
-from graphsearch.cluster.showing import trial_status
+from graphsearch.cluster.showing import aspect, said_of, trial_status
 from graphsearch.cluster.telemetry import Announcer, Telemetry
 from graphsearch.cluster.upkeep import superfluous_jobs
 from graphsearch.search.actions import (
@@ -57,10 +60,12 @@ _log = logging.getLogger(__name__)
 Key = tuple[int, int]
 """(index, attempt)."""
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.25
 """Between two looks at the scores of running trials."""
 _WAIT_SECONDS = 2.0
 """Between two looks while attempts wait to run: deadlines pass without an event."""
+_SHOWN_AFTER_SECONDS = 2.0
+"""For which an attempt may be on its way to run before that is worth a write."""
 _TAKEN_SECONDS = 5.0
 """Between two looks at a name that is taken."""
 
@@ -94,8 +99,12 @@ class ClusterWorld:
         self._observed: dict[Key, Observation] = {}
         self._reports: list[Report] = []
         self._seen: dict[Key, Seen] = {}
-        self._announced: dict[str, list[Object]] = {}
-        """What was last announced of Jobs that do not run, by their names."""
+        self._told: dict[Key, object] = {}
+        """What its trial shows of each open attempt."""
+        self._starting_at: dict[Key, float] = {}
+        """When an attempt was first seen on its way to run."""
+        self._events: list[tuple[Object, str, str, str]] = []
+        """What is to be announced when nothing more urgent is left: object, type, reason, message."""
         self._asked: set[Key] = set()
         """Attempts that were asked to save and stop."""
         self._first_seen: dict[tuple[int, int], float] = {}
@@ -132,66 +141,55 @@ class ClusterWorld:
             StaleError: If somebody else has written; another turn begins from what stands there.
             ApiError: If the API server cannot be asked or refuses.
         """
-        relisted = await self._gather()
+        await self._gather()
         self.taken, facts_left = "", True
         while facts_left:
-            facts_left = False
-            for action in plan(self._snapshot()):
-                try:
-                    match action:
-                        case RecordSearch(facts):
-                            await record_search(facts)
-                            self.ledger.search = facts
-                        case Pause(message):
-                            await pause(message)
-                        case _:
-                            await self._carry_out(action)
-                except NameTakenError as error:
-                    self.taken = str(error)
-                facts_left |= isinstance(action, Record | RecordSearch)
-                if self.taken and isinstance(action, Record):
-                    break  # trials are made in the order of their indexes; what is there goes on meanwhile
-        if relisted:
-            await self._show_waiting()
-            await self._remove_jobs()
+            actions = plan(self._snapshot())
+            facts_left = any(isinstance(action, Record | RecordSearch) for action in actions)
+            carry_out = partial(self._carry_out, record_search=record_search, pause=pause)
+            await side_by_side([partial(carry_out, lane) for lane in lanes(actions, self.ledger)])
+        await self._show_waiting()
+        await self._remove_jobs()
+        events, self._events = self._events, []
+        await side_by_side([partial(self._seat.announcer.event, *event) for event in events])
 
     def _snapshot(self) -> Snapshot:
         self._now = max(math.nextafter(self._now, math.inf), self._seat.clock())
         reports = tuple(self._reports)
         return Snapshot(self.settled, self.ledger, self._now, self._observed, reports, may_create=not self.taken)
 
-    async def _gather(self) -> bool:
+    async def _gather(self) -> None:
         now = self._seat.clock()
-        relisted = await self.children.refresh(now)
-        if relisted:
-            self._announced = await self.children.announcements(now)
+        moved = await self.children.refresh(now)
+        await self.children.ask_why(now)
         self._observed.clear()
         self._reports = []
         for index, attempt in self.ledger.running.items():
-            self._look(index, attempt, now)
+            key, name = (index, attempt.number), n.attempt_name(self.ledger.trials[index].name, attempt.number)
+            known = self._seen.get(key)
+            # What runs goes on running until something is heard of it.
+            is_steady = known is not None and known.pod is not None and key not in self._asked and name not in moved
+            self._take(key, known if known is not None and is_steady else self._look(key, name, attempt, now))
         if live := self._live():
             await self._read_scores(live)
-        return relisted
 
-    def _look(self, index: int, attempt: Attempt, now: float) -> None:
-        key = (index, attempt.number)
-        name = n.attempt_name(self.ledger.trials[index].name, attempt.number)
+    def _look(self, key: Key, name: str, attempt: Attempt, now: float) -> Seen:
         job, pods = self.children.jobs.get(name), self.children.pods(name)
-        if job is not None and not is_owned(job["metadata"], self.recorded.metadata(index)["uid"]):
+        if job is not None and not is_owned(job["metadata"], self.recorded.metadata(key[0])["uid"]):
             job = None
         asked = key in self._asked or (job is not None and "deletionTimestamp" in job["metadata"])
         seen = look(
             job,
             pods,
-            events=self._announced.get(name, ()),
+            events=self.children.announced.get(name, ()),
             asked=asked,
             now=now,
             deadline=self.settled.spec.trainer.start_deadline_seconds,
             metrics_port=self._seat.install.metrics_port,
         )
         if job is None and all(pod.get("gone") for pod in pods):
-            seen = self._gone(attempt, seen, asked, now)
-        self._take(key, seen)
+            return self._gone(attempt, seen, asked, now)
+        return seen
 
     def _gone(self, attempt: Attempt, seen: Seen, asked: bool, now: float) -> Seen:
         """Neither Job nor pod is there: how it ended is known from its last words, or from having been asked to."""
@@ -232,17 +230,40 @@ class ClusterWorld:
         self.metrics = (reading.status, reading.reason, reading.message)
         now = self._seat.clock()
         for report in reading.reports:
-            rungs = self.ledger.trials[report.index].status.rungs
-            if rungs and rungs[-1].evaluation >= report.evaluation:
-                continue
-            self._first_seen.setdefault((report.index, report.evaluation), now)
-        self._reached.update(reading.evaluations)
-        self._reports += reading.reports
+            rungs = self.ledger.open[report.index].status.rungs
+            # A pod shows its scores until it ends; what is recorded is not judged again at every look.
+            if not rungs or rungs[-1].evaluation < report.evaluation:
+                self._first_seen.setdefault((report.index, report.evaluation), now)
+                self._reports.append(report)
+        for index, done in reading.evaluations.items():
+            self._reached[index] = max(done, self._reached.get(index, 0))
         for conflict in reading.conflicts:
             owner = self._object_of(conflict.index)
-            await self._seat.announcer.event(owner, "Warning", MetricsReason.CONFLICTING, conflict.message)
+            self._events.append((owner, "Warning", MetricsReason.CONFLICTING, conflict.message))
 
-    async def _carry_out(self, action: Action) -> None:
+    async def _carry_out(
+        self,
+        lane: list[Action],
+        *,
+        record_search: Callable[[SearchFacts], Awaitable[None]],
+        pause: Callable[[str], Awaitable[None]],
+    ) -> None:
+        for action in lane:
+            try:
+                match action:
+                    case RecordSearch(facts):
+                        await record_search(facts)
+                        self.ledger.search = facts
+                    case Pause(message):
+                        await pause(message)
+                    case _:
+                        await self._do(action)
+            except NameTakenError as error:
+                # Trials are made in the order of their indexes; what is there goes on meanwhile.
+                self.taken = str(error)
+                return
+
+    async def _do(self, action: Action) -> None:
         match action:
             case Record(trial) if trial.index not in self.ledger.trials:
                 await self.recorded.create(trial, jobs.labels_of(self.settled, self.ledger.search, trial))
@@ -255,27 +276,29 @@ class ClusterWorld:
 
     async def _record(self, trial: GraphTrial) -> None:
         known = len(self.ledger.trials[trial.index].status.rungs)
-        attempt = trial.attempt
+        attempt, owner = trial.attempt, self._object_of(trial.index)
         await self.recorded.write(trial, self._shown(trial))
         for rung in trial.status.rungs[known:]:
             first = self._first_seen.pop((trial.index, rung.evaluation), None)
             latency = None if first is None else self._seat.clock() - first
             self._seat.telemetry.decided(rung.decision.value, latency)
-        if attempt is not None and not attempt.is_open:
-            self._forget((trial.index, attempt.number), n.attempt_name(trial.name, attempt.number))
+        if attempt is not None and attempt.is_open:
+            self._told[trial.index, attempt.number] = said_of(self._seen.get((trial.index, attempt.number)))
+        elif attempt is not None:
+            self._forget((trial.index, attempt.number))
         if trial.is_ended:
             assert trial.status.outcome is not None
+            self._reached.pop(trial.index, None)
             failed = trial.status.outcome.value in ("Failed", "Diverged")
             kind = "Warning" if failed else "Normal"
-            owner = self._object_of(trial.index)
-            await self._seat.announcer.event(owner, kind, trial.status.outcome, trial.status.message or trial.name)
-            await self.recorded.mark_finished(trial.index, trial.name)
+            self._events.append((owner, kind, trial.status.outcome, trial.status.message or trial.name))
 
-    def _forget(self, key: Key, job: str) -> None:
+    def _forget(self, key: Key) -> None:
         self._observed.pop(key, None)
         self._seen.pop(key, None)
+        self._told.pop(key, None)
+        self._starting_at.pop(key, None)
         self._asked.discard(key)
-        self.children.forget(job)
 
     def _shown(self, trial: GraphTrial) -> GraphTrialObjectStatus:
         attempt = trial.attempt
@@ -293,8 +316,11 @@ class ClusterWorld:
         assert trial.attempt is not None
         key = (trial.index, trial.attempt.number)
         owner = owner_of(self._object_of(trial.index))
-        # The report of a large search takes seconds to pack, in which the Lease must be renewed.
-        objects = await asyncio.to_thread(self._objects_of, trial, owner)
+        if trial.spec.purpose is Purpose.REPORT:
+            # That of a large search takes seconds to pack, in which the Lease must be renewed.
+            objects = await asyncio.to_thread(self._objects_of, trial, owner)
+        else:
+            objects = self._objects_of(trial, owner)
         made = [await self._make(obj, owner["uid"]) for obj in objects][-1]
         self.children.expect(made)
         self._observed[key] = Running(made["metadata"]["uid"], None)
@@ -305,7 +331,7 @@ class ClusterWorld:
         labels = jobs.labels_of(settled, facts, trial)
         place = jobs.place(settled, facts, self._namespace, install)
         if trial.spec.purpose is Purpose.REPORT:
-            trials = [self.ledger.trials[index] for index in sorted(self.ledger.trials)]
+            trials = (self.ledger.trials[index] for index in sorted(self.ledger.trials))
             return report_job.report_objects(
                 settled, facts, trials, trial, namespace=self._namespace, labels=labels, owner=owner, install=install
             )
@@ -343,36 +369,38 @@ class ClusterWorld:
 
     async def _show_waiting(self) -> None:
         """Write why attempts wait, where that has changed."""
-        for index in list(self.ledger.running):
-            trial = self.ledger.trials[index]
-            before, shown = self.recorded.shown[index], self._shown(trial)
-            if _aspect(shown) != _aspect(before):
-                await self.recorded.write(trial, shown)
-                changed = before.image_id and shown.image_id != before.image_id
-                if changed:
-                    message = f"runs image {shown.image_id}, its first pod ran {before.image_id}"
-                    await self._seat.announcer.event(self._object_of(index), "Warning", "ImageChanged", message)
+        now = self._seat.clock()
+        for index, attempt in list(self.ledger.running.items()):
+            key = (index, attempt.number)
+            seen = self._seen.get(key)
+            said = said_of(seen)
+            if seen is None or self._told.get(key) == said:
+                continue
+            is_starting = seen.waiting is not None and seen.waiting[0] is TrialReason.STARTING
+            if is_starting and now - self._starting_at.setdefault(key, now) < _SHOWN_AFTER_SECONDS:
+                continue
+            trial, before = self.ledger.trials[index], self.recorded.shown[index]
+            shown = self._shown(trial)
+            self._told[key] = said
+            if aspect(shown) == aspect(before):
+                continue
+            await self.recorded.write(trial, shown)
+            if before.image_id and shown.image_id != before.image_id:
+                message = f"runs image {shown.image_id}, its first pod ran {before.image_id}"
+                self._events.append((self._object_of(index), "Warning", "ImageChanged", message))
 
     async def _remove_jobs(self) -> None:
         open_jobs = {
             n.attempt_name(self.ledger.trials[index].name, attempt.number)
             for index, attempt in self.ledger.running.items()
         }
-        settled = [job for job in self.children.jobs.values() if not self.children.settling(job)]
-        for job in superfluous_jobs(settled, open_jobs, self._seat.clock()):
-            await self.children.delete(job)
-        for index, name in self.recorded.unmarked:
-            await self.recorded.mark_finished(index, name)
+        self.children.forget_gone(open_jobs)
+        closed = [job for name, job in self.children.jobs.items() if name not in open_jobs]
+        settled = [job for job in closed if not self.children.settling(job)]
+        superfluous = superfluous_jobs(settled, open_jobs, self._seat.clock())
+        await side_by_side([partial(self.children.delete, job) for job in superfluous])
 
     def _object_of(self, index: int) -> Object:
         """Enough of a trial's object to refer to it."""
         metadata = self.recorded.metadata(index) | {"namespace": self._namespace}
         return {"apiVersion": f"{n.GROUP}/{n.VERSION}", "kind": "GraphTrial", "metadata": metadata}
-
-
-def _aspect(shown: GraphTrialObjectStatus) -> tuple[object, ...]:
-    """What is worth a write of its own."""
-    conditions = [
-        (condition.type, condition.status, condition.reason, condition.message) for condition in shown.conditions
-    ]
-    return shown.state, shown.image_id, conditions

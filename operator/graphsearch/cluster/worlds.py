@@ -33,18 +33,19 @@ from graphsearch.api.wire import (
     trial_from_object,
 )
 from graphsearch.cluster import jobs
-from graphsearch.cluster.alone import as_contender, in_the_trial, search_of
+from graphsearch.cluster.alone import as_contender, search_of
 from graphsearch.cluster.children import Children
 from graphsearch.cluster.client import SEARCHES, TRIALS, ConflictError, NotFoundError
 from graphsearch.cluster.recorded import Recorded, StaleError, is_owned, owner_of
 from graphsearch.cluster.showing import changed, search_status
 from graphsearch.cluster.world import ClusterWorld, Seat
 from graphsearch.search.settled import settle
-from graphsearch.search.support import unsupported
 
 _log = logging.getLogger(__name__)
 
 _SHOWN_EVERY_SECONDS = 1.0
+_PAGE = 100
+"""Trials in memory at a time while the ledgers are filled."""
 
 
 @dataclass
@@ -57,7 +58,10 @@ class Entry:
     generation: int = 0
     """Of the manifest that the world has settled."""
     shown: GraphSearchStatus = field(default_factory=GraphSearchStatus)
-    shown_at: float = -math.inf
+    looked_at: float = -math.inf
+    """When its status was last put together."""
+    is_behind: bool = False
+    """Whether something may have moved since."""
     is_deleted: bool = False
     taken: str = ""
     """Which name was last announced to be taken, in words."""
@@ -113,7 +117,7 @@ class Worlds:
             for obj in searches:
                 found.add(obj["metadata"]["uid"])
                 self.seen("GraphSearch", "ADDED", obj)
-            async for page in self._seat.client.pages(TRIALS, namespace):
+            async for page in self._seat.client.pages(TRIALS, namespace, limit=_PAGE):
                 for obj in page:
                     if not obj["metadata"].get("ownerReferences"):
                         found.add(obj["metadata"]["uid"])
@@ -135,7 +139,7 @@ class Worlds:
                 key = metadata.get("labels", {}).get(n.SEARCH_UID_LABEL)
                 entry = self._entries.get(key)
                 if entry is not None and entry.world is not None:
-                    entry.world.children.hear(kind, obj)
+                    entry.world.children.hear(kind, event, obj)
                 return key if entry is not None else None
 
     def _seen_search(self, event: str | None, obj: Object) -> str | None:
@@ -236,10 +240,6 @@ class Worlds:
         if refused:
             await self._refuse(entry, Reason.INVALID_SPEC, refused)
             return False
-        if missing := unsupported(manifest):
-            shown = in_the_trial(missing) if entry.is_alone else missing
-            await self._refuse(entry, Reason.NOT_THERE_YET, shown)
-            return False
         if entry.world is None:
             entry.world = ClusterWorld(self._seat, entry.recorded, settled, entry.namespace)
         entry.world.settled, entry.generation = settled, generation
@@ -323,7 +323,12 @@ class Worlds:
             await self._settle(entry)
 
     async def _show(self, entry: Entry, world: ClusterWorld) -> None:
-        now = self._seat.clock()
+        now, ended_at = self._seat.clock(), world.ledger.search.ended_at
+        settled_down = ended_at is not None and not world.ledger.open
+        entry.is_behind = now - entry.looked_at < _SHOWN_EVERY_SECONDS and not settled_down
+        if entry.is_behind:
+            return
+        entry.looked_at = now
         facts = world.ledger.search.model_copy(update={"next_index": world.ledger.next_index})
         shown = search_status(
             world.settled,
@@ -334,8 +339,7 @@ class Worlds:
             generation=entry.generation,
             now=now,
         ).model_copy(update={"facts": facts})
-        settled_down = facts.ended_at is not None and not world.ledger.open
-        if not changed(entry.shown, shown) or (now - entry.shown_at < _SHOWN_EVERY_SECONDS and not settled_down):
+        if not changed(entry.shown, shown):
             return
         await self._write(entry, search_status_to_wire(shown))
         if shown.state != entry.shown.state:
@@ -344,7 +348,7 @@ class Worlds:
             )
             message = facts.message or f"{shown.trials.done} of {shown.trials.created} trials have ended"
             await self._seat.announcer.event(entry.obj, "Warning" if failed else "Normal", shown.state, message)
-        entry.shown, entry.shown_at = shown, now
+        entry.shown = shown
         self._seat.telemetry.search_is(entry.namespace, entry.name, shown.state, shown.trials)
 
     async def _write(self, entry: Entry, status: Object) -> None:
@@ -364,8 +368,8 @@ class Worlds:
         """Seconds until another turn: for scores, for a status held back, for a deadline, for the object's own end."""
         now, facts, spec = self._seat.clock(), world.ledger.search, world.settled.spec
         waits = [world.next_look] if world.next_look is not None else []
-        if now - entry.shown_at < _SHOWN_EVERY_SECONDS:
-            waits.append(_SHOWN_EVERY_SECONDS)
+        if entry.is_behind:
+            waits.append(max(0.0, entry.looked_at + _SHOWN_EVERY_SECONDS - now))
         if facts.ended_at is None and spec.budget.deadline_seconds is not None:
             waits.append(max(0.0, facts.started_at + spec.budget.deadline_seconds - now))
         if facts.ended_at is not None and spec.ttl_seconds_after_finished is not None and not world.ledger.open:

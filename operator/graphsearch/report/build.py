@@ -14,6 +14,7 @@ from graphsearch.report.analysis_sections import (
     networks_section,
     shown_analysis,
 )
+from graphsearch.report.compression_sections import compression_section, copy_exports
 from graphsearch.report.embedding import embedded
 from graphsearch.report.found_sections import (
     comparison_section,
@@ -45,7 +46,7 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
     Files below ``report/``: ``index.html``, ``graph.svg`` (of a semi-supervised graph
     ``graph-methods.svg`` and ``graph-gates.svg``), ``curves.svg``, ``rungs.svg``, ``comparison.svg``,
     ``efficiency.svg``, ``diversity.svg``, ``recall.svg``, ``umap.svg``, ``comparison.json``, ``recipe.yaml``,
-    ``weights/<node>.safetensors``; those without content are left out.
+    ``weights/<node>.safetensors``, ``compressed/<node>.*``; those without content are left out.
 
     Args:
         record: The facts.
@@ -61,6 +62,7 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
     """
     into = into or store
     weights = _copy_weights(record, store, into)
+    compressed = copy_exports(record, store, into)
     maps = _maps(record, store)
     places = embedded(maps) if maps is not None else None
     drawn = {
@@ -87,6 +89,7 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
         attention_section(record, list(shown), umap_missing=maps is not None and places is None),
         classes_section(list(shown)),
         conflicts_section(record),
+        compression_section(record, compressed),
         curves_section("curves" in shown),
         rungs_section(record, "rungs" in shown),
         trials_section(record),
@@ -101,7 +104,7 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
     files["index.html"] = page(title, sections, specs, charts.library() if specs else Html(""))
     for name, content in files.items():
         into.write(f"report/{name}", content.encode())
-    return [*(f"report/{name}" for name in weights), *(f"report/{name}" for name in files)]
+    return [*(f"report/{name}" for name in (*weights, *compressed)), *(f"report/{name}" for name in files)]
 
 
 def _maps(record: SearchRecord, store: Store) -> bytes | None:

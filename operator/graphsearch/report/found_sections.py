@@ -27,6 +27,7 @@ from graphtrial.contract import (
     Node,
     Purpose,
     ScoreOf,
+    image_side,
     is_built_in,
     model_size,
     needed_nodes,
@@ -34,7 +35,7 @@ from graphtrial.contract import (
 
 _ENDS = {
     Reason.COMPLETED: "",
-    Reason.BUDGET_SPENT: "The search ended before its comparison was done, because its budget was spent.",
+    Reason.BUDGET_SPENT: "The search ended before everything asked for was done, because its budget was spent.",
     Reason.CANCELLED: "The search was cancelled: what follows is what was recorded until then.",
     Reason.DEADLINE_EXCEEDED: "The search ended at its deadline, before everything asked for was done.",
     Reason.TOO_MANY_FAILED_TRIALS: "The search ended because too many trials failed.",
@@ -42,6 +43,7 @@ _ENDS = {
     Reason.BAD_DATA: "The search ended because its data could not be read.",
     Reason.BAD_SPEC: "The search ended because a trainer refused its specification.",
     Reason.COMPARISON_FAILED: "The comparison is incomplete: some of its runs did not end well.",
+    Reason.COMPRESSION_FAILED: "The networks could not be compressed into one.",
 }
 
 
@@ -183,7 +185,7 @@ def _size(record: SearchRecord, graph: Graph, node: Node) -> ModelSize | None:
     data = DATASETS.get(record.manifest.spec.data.dataset)
     if data is None or data.classes is None or not is_built_in(model):
         return None
-    side = record.manifest.spec.data.image_size or data.image_size
+    side = image_side(data.name, record.manifest.spec.data.image_size)
     return model_size(model, classes=data.classes, channels=data.channels, image_size=side)
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from graphsearch.api import GraphSearch, GraphTrial, Outcome, SearchFacts
-from graphsearch.search.comparison import Row, compare, found_name, spoken
+from graphsearch.search.comparison import Row, compare, spoken
+from graphsearch.search.contenders import found_name
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.replay import doubt
 from graphsearch.search.settled import Settled, settle
@@ -36,7 +37,7 @@ class SearchRecord:
     @cached_property
     def comparison(self) -> list[Row]:
         """The comparison table; empty without a comparison."""
-        return compare(self.trials, found_name(self.manifest))
+        return compare(self.trials, found_name(self.settled))
 
     @cached_property
     def found(self) -> Found | None:
@@ -88,7 +89,7 @@ class Found:
 
 
 def _found(record: SearchRecord) -> Found | None:
-    name = found_name(record.manifest)
+    name = found_name(record.settled)
     compared = [
         trial
         for trial in record.of(Purpose.COMPARE)

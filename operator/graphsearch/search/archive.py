@@ -11,13 +11,15 @@ would go unseen).
 from __future__ import annotations
 
 import gzip
+import io
+import itertools
 import zlib
 from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
 
 from graphsearch.api import GraphSearch, GraphTrial, SearchFacts
-from graphtrial.contract import problems
+from graphtrial.contract import Model, problems
 
 PARTS = "facts-*.gz"
 """Matches the names of all parts; they sort in the order in which the parts follow one another."""
@@ -33,12 +35,21 @@ def part_name(number: int) -> str:
 
 
 def pack(manifest: GraphSearch, facts: SearchFacts, trials: Iterable[GraphTrial], limit: int) -> list[bytes]:
-    """The facts as parts of at most ``limit`` bytes; the same facts give the same bytes."""
-    lines = [manifest.model_dump_json(by_alias=True, exclude_defaults=True)]
-    lines.append(facts.model_dump_json(by_alias=True, exclude_defaults=True))
-    lines += [trial.model_dump_json(by_alias=True, exclude_defaults=True) for trial in trials]
-    whole = gzip.compress("\n".join(lines).encode(), mtime=0)
+    """The facts as parts of at most ``limit`` bytes; the same facts give the same bytes.
+
+    One trial at a time is in memory, for there may be tens of thousands.
+    """
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream:
+        stream.write(_line(manifest))
+        for each in itertools.chain((facts,), trials):
+            stream.write(b"\n" + _line(each))
+    whole = packed.getvalue()
     return [whole[start : start + limit] for start in range(0, len(whole), limit)]
+
+
+def _line(each: Model) -> bytes:
+    return each.model_dump_json(by_alias=True, exclude_defaults=True).encode()
 
 
 def unpack(parts: Sequence[bytes]) -> tuple[GraphSearch, SearchFacts, list[GraphTrial]]:

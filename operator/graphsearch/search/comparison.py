@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from graphsearch.api import Baseline, GraphSearch, GraphTrial, Outcome
+from graphsearch.api import Baseline, GraphTrial, Outcome
 from graphsearch.search.contenders import FOUND
 from graphtrial.contract import Graph, Metric, Purpose
 
@@ -76,18 +76,12 @@ class Row:
         return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else None
 
 
-def found_name(search: GraphSearch) -> str:
-    """The contender that the others are compared with: ``Found``, or the last graph of a fixed list."""
-    graphs = search.spec.graphs
-    return (graphs[-1].name or search.metadata.name) if graphs else FOUND
-
-
 def compare(trials: Iterable[GraphTrial], found: str) -> list[Row]:
     """The comparison table, the found graph first, then the others in the order of their trials.
 
     Args:
         trials: Of one search; those with another purpose than Compare are passed over.
-        found: As ``found_name``.
+        found: As ``contenders.found_name``.
     """
     runs: dict[tuple[str, ...], list[GraphTrial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.index):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from graphsearch.api import Baseline
+from graphsearch.search.ledger import Ledger
+from graphsearch.search.settled import Settled
+from graphsearch.search.teachers import started_graphs
 from graphtrial.contract import (
     LABEL,
     Edge,
@@ -19,6 +22,7 @@ from graphtrial.contract import (
     ScoreOf,
     Weights,
     graph_digest,
+    image_side,
     is_built_in,
     model_size,
     scored_nodes,
@@ -29,6 +33,30 @@ FOUND = "Found"
 
 _KD_TEMPERATURE = 2.0
 """Of the KD baseline (spec 6)."""
+
+
+def contenders(settled: Settled, ledger: Ledger) -> list[tuple[tuple[str, ...], Graph]]:
+    """The found graph or the fixed list, then the baselines of the found or the last one."""
+    score_of = settled.spec.objective.score_of
+    baselines = settled.spec.comparison.baselines if settled.spec.comparison else ()
+    if settled.spec.graphs:
+        listed = [(graph.name or settled.name, graph) for graph in settled.spec.graphs]
+    else:
+        assert ledger.search.winner is not None
+        graph = ledger.trials[ledger.search.winner].spec.graph
+        if score_of is ScoreOf.BEST_NODE:
+            graph = graph.model_copy(update={"target": ledger.search.winner_node})
+            score_of = ScoreOf.TARGET_NODE
+        listed = [(FOUND, graph)]
+    side = image_side(settled.spec.data.dataset, settled.spec.data.image_size)
+    known = [(baseline.value, baseline_graph(baseline, listed[-1][1], score_of, side)) for baseline in baselines]
+    return merge_equal([*listed, *known], alone=started_graphs(settled))
+
+
+def found_name(settled: Settled) -> str:
+    """The contender that the others are compared with: ``Found``, or the last graph of a fixed list."""
+    graphs = settled.spec.graphs
+    return (graphs[-1].name or settled.name) if graphs else FOUND
 
 
 def merge_equal(named: Iterable[tuple[str, Graph]], alone: Collection[str] = ()) -> list[tuple[tuple[str, ...], Graph]]:
@@ -46,8 +74,10 @@ def merge_equal(named: Iterable[tuple[str, Graph]], alone: Collection[str] = ())
     return list(merged.values())
 
 
-def baseline_graph(baseline: Baseline, found: Graph, score_of: ScoreOf) -> Graph:
+def baseline_graph(baseline: Baseline, found: Graph, score_of: ScoreOf, image_size: int) -> Graph:
     """The graph of a known method with the models of ``found``, scored like it.
+
+    Which of them is the largest, and so the teacher of Distillation, depends on the images' side in pixels.
 
     Raises:
         ValidationError: If it would have more nodes or edges than a graph may; a manifest rules that out.
@@ -65,7 +95,7 @@ def baseline_graph(baseline: Baseline, found: Graph, score_of: ScoreOf) -> Graph
             pairs = [_kl(s, t, 1.0) for s in nodes for t in nodes if s is not t]
             return _graph(found, nodes, [*(_label(node) for node in nodes), *pairs], score_of)
         case Baseline.DISTILLATION:
-            return _distillation(found, score_of)
+            return _distillation(found, score_of, image_size)
 
 
 def _all_through(found: Graph) -> Graph:
@@ -81,10 +111,10 @@ def _all_through(found: Graph) -> Graph:
     return Graph(nodes=tuple(nodes), edges=tuple(edges), target=found.target_name)
 
 
-def _distillation(found: Graph, score_of: ScoreOf) -> Graph:
+def _distillation(found: Graph, score_of: ScoreOf, image_size: int) -> Graph:
     students = _untrained(found, score_of)
     others = [node for node in _untrained(found, None) if node.name != found.target_name] or students
-    model = max(others, key=lambda node: _cost(node.model)).model
+    model = max(others, key=lambda node: _cost(node.model, image_size)).model
     name = next(str(number) for number in range(1, 18) if str(number) not in {node.name for node in students})
     teacher = Node(name=name, kind=NodeKind.FROZEN, model=model, weights=Weights(pretrained=Pretrained()))
     edges = [edge for node in students for edge in (_label(node), _kl(teacher, node, _KD_TEMPERATURE))]
@@ -136,5 +166,5 @@ def _kl(source: Node, destination: Node, temperature: float) -> Edge:
     return Edge(source=source.name, destination=destination.name, loss=loss)
 
 
-def _cost(model: str) -> int:
-    return model_size(model, classes=10).flops if is_built_in(model) else 0
+def _cost(model: str, image_size: int) -> int:
+    return model_size(model, classes=10, image_size=image_size).flops if is_built_in(model) else 0

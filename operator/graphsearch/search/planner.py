@@ -38,6 +38,7 @@ from graphsearch.search.actions import (
     Why,
 )
 from graphsearch.search.judging import is_judged, judge
+from graphsearch.search.ledger import LEFT_THE_POPULATION
 from graphsearch.search.settled import Settled
 from graphtrial.contract import ExitCode, Purpose
 
@@ -125,10 +126,19 @@ def _end_attempt(trial: GraphTrial, attempt: Attempt, seen: Ended, now: float) -
         }
     )
     trial = _with_attempt(trial, ended)
-    if end is not AttemptEnd.DONE:
-        return trial
-    status = trial.status.model_copy(update={"nodes": dict(seen.nodes), "checkpoint": seen.checkpoint})
-    return trial.model_copy(update={"status": status})
+    if end is AttemptEnd.DONE:
+        status = trial.status.model_copy(update={"nodes": dict(seen.nodes), "checkpoint": seen.checkpoint})
+        trial = trial.model_copy(update={"status": status})
+    return _with_plain_outcome(trial, now)
+
+
+def _with_plain_outcome(trial: GraphTrial, now: float) -> GraphTrial:
+    """The trial with the outcome that its own facts leave no doubt about: one record less for most trials.
+
+    An outcome that takes the trial's scores out of the population waits for its turn: rungs may be judged beside it.
+    """
+    found = _outcome_of_rungs(trial) or _outcome_of_attempts(trial)
+    return _with_outcome(trial, *found, now) if found and found[0] not in LEFT_THE_POPULATION else trial
 
 
 def _with_attempt(trial: GraphTrial, attempt: Attempt) -> GraphTrial:
@@ -151,13 +161,7 @@ def _with_outcome(trial: GraphTrial, outcome: Outcome, message: str, now: float)
 
 def _outcome(snapshot: Snapshot, given_up: _GivenUp, trial: GraphTrial) -> tuple[Outcome, str] | None:
     """How an idle trial has ended, with a message; None if it goes on."""
-    status, attempt = trial.status, trial.attempt
-    last = status.rungs[-1] if status.rungs else None
-    if last and last.decision is Decision.STOP:
-        if not math.isfinite(last.score):
-            return Outcome.DIVERGED, f"score {last.score} at evaluation {last.evaluation}"
-        return Outcome.STOPPED, f"rank {last.rank} of {last.of} at evaluation {last.evaluation}"
-    if attempt is not None and (found := _outcome_of_attempts(trial, attempt)):
+    if found := _outcome_of_rungs(trial) or _outcome_of_attempts(trial):
         return found
     if failed := stages.failed_teacher(snapshot.ledger, trial):
         return Outcome.FAILED, f"its teacher {failed.name} failed: {failed.status.message}"
@@ -166,9 +170,21 @@ def _outcome(snapshot: Snapshot, given_up: _GivenUp, trial: GraphTrial) -> tuple
     return None
 
 
-def _outcome_of_attempts(trial: GraphTrial, attempt: Attempt) -> tuple[Outcome, str] | None:
+def _outcome_of_rungs(trial: GraphTrial) -> tuple[Outcome, str] | None:
+    """What a rung that stopped a trial makes of it; None if none did."""
+    last = trial.status.rungs[-1] if trial.status.rungs else None
+    if last is None or last.decision is not Decision.STOP:
+        return None
+    if not math.isfinite(last.score):
+        return Outcome.DIVERGED, f"score {last.score} at evaluation {last.evaluation}"
+    return Outcome.STOPPED, f"rank {last.rank} of {last.of} at evaluation {last.evaluation}"
+
+
+def _outcome_of_attempts(trial: GraphTrial) -> tuple[Outcome, str] | None:
     """What the latest attempt's end makes of a trial; None if another attempt may follow."""
-    rungs = trial.status.rungs
+    rungs, attempt = trial.status.rungs, trial.attempt
+    if attempt is None:
+        return None
     is_complete = trial.spec.purpose is Purpose.REPORT or (rungs and rungs[-1].decision is Decision.NONE)
     if attempt.end is AttemptEnd.DONE and is_complete:
         return Outcome.SUCCEEDED, ""

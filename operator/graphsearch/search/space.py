@@ -10,12 +10,12 @@ import functools
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from graphsearch.api import AuxiliaryKind, EdgeKind, EdgeRule, Space
+from graphsearch.api import EdgeKind, EdgeRule, Space
 from graphtrial.contract import (
     ATTENTION,
     LABEL,
@@ -62,9 +62,10 @@ def draw(space: Space, score_of: ScoreOf, seed: int, index: int) -> Graph:
 def _drawn(space: Space, edges: Sequence[_Possible], generator: random.Random) -> Graph | None:
     """One draw, with its isolated nodes settled; None where the rules of graphs or of the space forbid it."""
     try:
-        return settle_isolated(_Draw(space, edges, generator).graph(), space.isolated_nodes)
+        graph = _Draw(space, edges, generator).graph()
     except ValidationError:
         return None
+    return graph and settle_isolated(graph, space.isolated_nodes)
 
 
 def rule_for(space: Space, source: str, destination: str) -> EdgeRule | None:
@@ -82,10 +83,12 @@ def _matches(rule: EdgeRule, kind: EdgeKind, source: str, destination: str) -> b
     return rule.source in sources and rule.destination in destinations
 
 
-def losses_of(rule: EdgeRule, source: str) -> tuple[LossType, ...]:
-    """The loss designs an edge is drawn from."""
+def choices_of(rule: EdgeRule, source: str) -> tuple[LossType | None, ...]:
+    """What an edge is drawn from: loss designs, and None for an EMA edge."""
     if source == LABEL:
         return (LossType.CROSS_ENTROPY,)
+    if rule.ema:
+        return (*rule.losses, None)
     return rule.losses or (LossType.KL,)
 
 
@@ -99,47 +102,60 @@ def possible_edges(space: Space) -> Iterator[_Possible]:
 
 
 def nominal_size(space: Space) -> int | None:
-    """How many ways there are to draw, S^(N-1) G^(N^2) for one rule; None if a gate is continuous (Sine)."""
-    return _size(space, distinct=False)
+    """How many ways there are to draw, S^(N-1) G^(N^2) for one rule; None if a gate is continuous (Sine).
+
+    Ways that break a rule of graphs are counted, too.
+    """
+    if _is_continuous(space):
+        return None
+    models = len(space.target_models) * len(space.auxiliary_models) ** (space.nodes - 1)
+    edges = possible_edges(space)
+    ways = (len(choices_of(rule, source)) * len(set(rule.gates)) for source, _, rule in edges)
+    return int(models * math.prod(ways))
 
 
 def distinct_size(space: Space) -> int | None:
-    """The same with Correct = Through on label edges and one way to cut an edge; nodes are not renamed."""
-    return _size(space, distinct=True)
+    """The same with Correct = Through on label edges and one way to cut an edge; nodes are not renamed.
 
-
-def _size(space: Space, *, distinct: bool) -> int | None:
-    edges = tuple(possible_edges(space))
-    if any(GateType.SINE in rule.gates for _, _, rule in edges):
+    An EMA node follows one trained node, has no edges into it and no model of its own.
+    """
+    if _is_continuous(space):
         return None
+    edges = tuple(possible_edges(space))
+    names = [str(number) for number in range(1, space.nodes + 1)]
+    learning, following = _ways_by_node(space, edges, names)
     return sum(
-        _ways_of_nodes(space, kinds)
-        * math.prod(
-            _ways_of_edge(source, rule, distinct=distinct)
-            for source, destination, rule in edges
-            if kinds[int(destination) - 1] is AuxiliaryKind.TRAINED
+        math.prod(
+            learning[name] if name in trained else sum(following[name, source] for source in trained) for name in names
         )
-        for kinds in itertools.product((AuxiliaryKind.TRAINED,), *[set(space.auxiliary_kinds)] * (space.nodes - 1))
+        for count in range(1, space.nodes + 1)
+        for trained in itertools.combinations(names, count)
     )
 
 
-def _ways_of_nodes(space: Space, kinds: Sequence[AuxiliaryKind]) -> int:
-    """An EMA node follows any trained node before it."""
-    return len(space.target_models) * math.prod(
-        len(space.auxiliary_models)
-        if kind is AuxiliaryKind.TRAINED
-        else sum(before is AuxiliaryKind.TRAINED for before in kinds[:position])
-        for position, kind in enumerate(kinds[1:], start=1)
-    )
+def _is_continuous(space: Space) -> bool:
+    return any(GateType.SINE in rule.gates for _, _, rule in possible_edges(space))
 
 
-def _ways_of_edge(source: str, rule: EdgeRule, *, distinct: bool) -> int:
-    gates, losses = set(rule.gates), len(losses_of(rule, source))
-    if distinct and source == LABEL and GateType.CORRECT in gates:
+def _ways_by_node(
+    space: Space, edges: Sequence[_Possible], names: Sequence[str]
+) -> tuple[dict[str, int], dict[tuple[str, str], bool]]:
+    """For each node the ways it can be drawn as one that learns, and for each pair whether the first may follow."""
+    learning = {name: len(space.auxiliary_models if name != names[0] else space.target_models) for name in names}
+    following = dict.fromkeys(itertools.product(names, names), False)
+    for source, destination, rule in edges:
+        learning[destination] *= _ways_of_edge(source, rule)
+        following[destination, source] = rule.ema and set(rule.gates) != {GateType.CUTOFF}
+    return learning, following
+
+
+def _ways_of_edge(source: str, rule: EdgeRule) -> int:
+    """Distinct ways to draw an edge that is no EMA edge."""
+    gates, losses = set(rule.gates), sum(choice is not None for choice in choices_of(rule, source))
+    if source == LABEL and GateType.CORRECT in gates:
         gates = (gates - {GateType.CORRECT}) | {GateType.THROUGH}
-    if distinct and GateType.CUTOFF in gates:
-        return losses * (len(gates) - 1) + 1
-    return losses * len(gates)
+    cut = GateType.CUTOFF in gates
+    return losses * (len(gates) - cut) + cut
 
 
 # Drawn graphs share their parts, which are frozen: making each anew takes as long as all the rest of a draw.
@@ -161,6 +177,10 @@ def _edge(source: str, destination: str, loss: Loss, gate: Gate) -> Edge:
     return Edge(source=source, destination=destination, loss=loss, gate=gate)
 
 
+def _following(node: Node, follows: Mapping[str, str]) -> Node:
+    return Node(name=node.name, kind=NodeKind.EMA, follows=follows[node.name]) if node.name in follows else node
+
+
 class _Draw:
     """One draw; ``random()`` is the only call on the generator, whose other methods change between Pythons."""
 
@@ -169,30 +189,30 @@ class _Draw:
         self.possible = possible
         self.generator = generator
 
-    def graph(self) -> Graph:
-        nodes = self._nodes()
-        averaged = {node.name for node in nodes if node.kind is NodeKind.EMA}
-        edges = [
-            self._edge(source, destination, rule)
-            for source, destination, rule in self.possible
-            if destination not in averaged
-        ]
-        return Graph(nodes=tuple(nodes), edges=tuple(edges), target="1")
+    def graph(self) -> Graph | None:
+        """Raises: ValidationError if a rule of graphs is broken; None where a node would follow two others."""
+        nodes, edges = self._nodes(), list[Edge]()
+        follows: dict[str, str] = {}
+        for source, destination, rule in self.possible:
+            choice, gate = self._choice(choices_of(rule, source)), self._gate(self._choice(rule.gates))
+            if choice is not None:
+                edges.append(_edge(source, destination, self._loss(choice, rule), gate))
+            elif gate.type is not GateType.CUTOFF:
+                if destination in follows:
+                    return None
+                follows[destination] = source
+        return Graph(
+            nodes=tuple(_following(node, follows) for node in nodes),
+            edges=tuple(edge for edge in edges if edge.destination not in follows),
+            target="1",
+        )
 
     def _nodes(self) -> list[Node]:
         nodes = [Node(name="1", model=self._choice(self.space.target_models))]
         for number in range(2, self.space.nodes + 1):
-            model = self._choice(self.space.auxiliary_models)
-            if self._choice(self.space.auxiliary_kinds) is AuxiliaryKind.EMA:
-                trained = [node.name for node in nodes if node.kind is NodeKind.TRAINED]
-                nodes.append(Node(name=str(number), kind=NodeKind.EMA, follows=self._choice(trained)))
-            else:
-                nodes.append(Node(name=str(number), model=model))
+            nodes.append(Node(name=str(number), model=self._choice(self.space.auxiliary_models)))
+            self.generator.random()  # chose a kind in earlier versions; recorded searches go on with their own graphs
         return nodes
-
-    def _edge(self, source: str, destination: str, rule: EdgeRule) -> Edge:
-        loss = self._loss(self._choice(losses_of(rule, source)), rule)
-        return _edge(source, destination, loss, self._gate(self._choice(rule.gates)))
 
     def _loss(self, kind: LossType, rule: EdgeRule) -> Loss:
         attention = self.space.attention

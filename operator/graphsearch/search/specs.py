@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphsearch.api import GraphTrial, SearchFacts
 from graphsearch.search.settled import Settled
-from graphtrial.contract import Checkpoint, Device, Objective, Purpose, ScoreOf, TrialSpec
+from graphtrial.contract import Checkpoint, Device, Objective, Purpose, ScoreOf, Split, Training, TrialSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ def trial_spec(settled: Settled, facts: SearchFacts, trial: GraphTrial, place: P
         attempt=attempt.number,
         purpose=trial.spec.purpose,
         graph=trial.spec.graph,
-        objective=_objective(settled, trial),
+        objective=objective_of(settled, trial),
         data=settled.spec.data,
         split=trial.spec.split,
-        training=settled.training,
+        training=_training(settled, trial),
         rungs=settled.rungs if trial.spec.purpose is Purpose.SEARCH else (),
         stop_after=attempt.until,
         seed=trial.spec.seed,
@@ -56,6 +56,7 @@ def trial_spec(settled: Settled, facts: SearchFacts, trial: GraphTrial, place: P
             **{node: f"{place.teachers}/{key}.pt" for node, key in trial.spec.teachers.items()},
             **{node.name: node.weights.uri for node in trial.spec.graph.nodes if node.weights and node.weights.uri},
         },
+        export=trial.spec.graph.target_name if trial.spec.distillation and trial.spec.split is Split.FULL else "",
         publish={node: f"{place.teachers}/{key}.pt" for node, key in trial.spec.publishes.items()},
         cache=place.cache,
         metrics_port=place.metrics_port,
@@ -67,10 +68,17 @@ def trial_uid(facts: SearchFacts, trial: GraphTrial) -> str:
     return f"{facts.uid}-t{trial.index}"
 
 
-def _objective(settled: Settled, trial: GraphTrial) -> Objective:
-    """In the comparison the node chosen before is scored; a teacher is scored as itself."""
+def _training(settled: Settled, trial: GraphTrial) -> Training:
+    """The search's; a compression may aggregate gradients."""
+    if trial.spec.distillation is None:
+        return settled.training
+    return settled.training.model_copy(update={"aggregation": trial.spec.distillation.aggregation})
+
+
+def objective_of(settled: Settled, trial: GraphTrial) -> Objective:
+    """After the search the node chosen before is scored; a teacher is scored as itself, and so is a student."""
     score_of = settled.spec.objective.score_of
-    chosen = trial.spec.purpose is Purpose.COMPARE and score_of is ScoreOf.BEST_NODE
-    if chosen or trial.spec.purpose is Purpose.PRETRAIN:
+    chosen = trial.spec.purpose in (Purpose.COMPARE, Purpose.COMPRESS) and score_of is ScoreOf.BEST_NODE
+    if chosen or trial.spec.purpose is Purpose.PRETRAIN or trial.spec.distillation:
         score_of = ScoreOf.TARGET_NODE
     return Objective(score_of=score_of, metric=settled.spec.objective.metric)

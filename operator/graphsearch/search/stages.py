@@ -1,4 +1,4 @@
-"""What a search does next as a whole: draw graphs, pretrain teachers, train the finalists again, compare, end.
+"""What a search does next as a whole: draw graphs, pretrain teachers, train finalists, compare, compress, end.
 
 A stage is read off the facts; none is stored. Small pure functions, each one question.
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Iterable
 
 from graphsearch.api import DesiredState, GraphTrial, GraphTrialSpec, GraphTrialStatus, Outcome, Reason, SearchFacts
-from graphsearch.search.contenders import FOUND, baseline_graph, merge_equal
+from graphsearch.search.compression import compression_failure, next_compression, taught_keys
+from graphsearch.search.contenders import contenders, found_name
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled, seed_of
 from graphsearch.search.space import draw
-from graphsearch.search.teachers import pretrain_spec, published_keys, started_graphs, teacher_keys
-from graphtrial.contract import ExitCode, Graph, Purpose, ScoreOf, Split, graph_digest, scored_nodes
+from graphsearch.search.teachers import pretrain_spec, published_keys, teacher_keys
+from graphtrial.contract import ExitCode, Purpose, ScoreOf, Split, graph_digest, scored_nodes
 
 _ALIKE = 3
 
@@ -156,7 +158,7 @@ def next_stage(settled: Settled, ledger: Ledger, now: float) -> list[GraphTrial 
         return []
     comparison = settled.spec.comparison
     if settled.spec.space is None:
-        return list(_comparison(settled, ledger)) or [_over(settled, ledger, now)]
+        return _last_stages(settled, ledger, now)
     if ledger.best is None:
         message = "no graph reached its last evaluation"
         return [end(settled, ledger, Reason.NO_TRIAL_COMPLETED, message, now)]
@@ -164,7 +166,16 @@ def next_stage(settled: Settled, ledger: Ledger, now: float) -> list[GraphTrial 
         if comparison and (missing := _finalists(settled, ledger)):
             return list(missing)
         return [_choose(settled, ledger)]
-    return (list(_comparison(settled, ledger)) if comparison else []) or [_over(settled, ledger, now)]
+    return _last_stages(settled, ledger, now)
+
+
+def _last_stages(settled: Settled, ledger: Ledger, now: float) -> list[GraphTrial | SearchFacts]:
+    """The comparison, which a fixed list always has; then the compression; then the end."""
+    compares = settled.spec.comparison is not None or settled.spec.space is None
+    compared = _comparison(settled, ledger) if compares else []
+    return [*(compared or _numbered(settled, ledger, next_compression(settled, ledger)))] or [
+        _over(settled, ledger, now)
+    ]
 
 
 def end(settled: Settled, ledger: Ledger, reason: Reason, message: str, now: float) -> SearchFacts:
@@ -181,6 +192,8 @@ def _over(settled: Settled, ledger: Ledger, now: float) -> SearchFacts:
     if failed:
         message = f"{len(failed)} of {len(compared)} trials did not end well; first {failed[0].name}: "
         return end(settled, ledger, Reason.COMPARISON_FAILED, message + failed[0].status.message, now)
+    if message := compression_failure(settled, ledger):
+        return end(settled, ledger, Reason.COMPRESSION_FAILED, message, now)
     return end(settled, ledger, Reason.COMPLETED, "", now)
 
 
@@ -201,22 +214,24 @@ def _finalists(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
         return []
     known = {(t.spec.origin, t.spec.repeat) for t in ledger.of(Purpose.FINALIST)}
     specs = [
-        trial.spec.model_copy(
-            update={
-                "purpose": Purpose.FINALIST,
-                "origin": trial.index,
-                "repeat": repeat,
-                "seed": seed_of(settled.spec.seed, "finalist", repeat),
-            }
-        )
+        _finalist(settled, trial, repeat)
         for trial in chosen
         for repeat in range(comparison.repeats)
         if (trial.index, repeat) not in known
     ]
-    return [
-        _trial(settled, spec.model_copy(update={"index": ledger.next_index + offset}))
-        for offset, spec in enumerate(specs)
-    ]
+    return _numbered(settled, ledger, specs)
+
+
+def _finalist(settled: Settled, trial: GraphTrial, repeat: int) -> GraphTrialSpec:
+    seed, spec = seed_of(settled.spec.seed, "finalist", repeat), trial.spec
+    changes = {
+        "purpose": Purpose.FINALIST,
+        "origin": trial.index,
+        "repeat": repeat,
+        "seed": seed,
+        "publishes": taught_keys(settled, spec.graph, spec.teachers, Split.SEARCH, seed),
+    }
+    return spec.model_copy(update=changes)
 
 
 def mean_scores(ledger: Ledger) -> dict[int, float]:
@@ -260,42 +275,31 @@ def _comparison(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
     """Compare trials that are not there yet: every contender, every repeat, on the full training set."""
     repeats = settled.spec.comparison.repeats if settled.spec.comparison else 1
     known = {(t.spec.contenders, t.spec.repeat) for t in ledger.of(Purpose.COMPARE)}
-    missing: list[GraphTrial] = []
+    found = found_name(settled)
+    missing: list[GraphTrialSpec] = []
     for repeat in range(repeats):
         seed = seed_of(settled.spec.seed, "repeat", repeat)
-        for names, graph in _contenders(settled, ledger):
+        for names, graph in contenders(settled, ledger):
             if (names, repeat) in known:
                 continue
+            teachers = teacher_keys(settled, graph, Split.FULL, seed)
+            publishes = published_keys(settled, graph, Split.FULL, seed)
+            if found in names:
+                publishes |= taught_keys(settled, graph, teachers, Split.FULL, seed)
             spec = GraphTrialSpec(
                 search_ref=settled.name,
-                index=ledger.next_index + len(missing),
+                index=0,
                 purpose=Purpose.COMPARE,
                 graph=graph,
                 seed=seed,
                 split=Split.FULL,
                 contenders=names,
                 repeat=repeat,
-                teachers=teacher_keys(settled, graph, Split.FULL, seed),
-                publishes=published_keys(settled, graph, Split.FULL, seed),
+                teachers=teachers,
+                publishes=publishes,
             )
-            missing.append(_trial(settled, spec))
-    return missing
-
-
-def _contenders(settled: Settled, ledger: Ledger) -> list[tuple[tuple[str, ...], Graph]]:
-    """The found graph or the fixed list, then the baselines of the found or the last one."""
-    score_of = settled.spec.objective.score_of
-    baselines = settled.spec.comparison.baselines if settled.spec.comparison else ()
-    if settled.spec.graphs:
-        listed = [(graph.name or settled.name, graph) for graph in settled.spec.graphs]
-    else:
-        graph = ledger.trials[_winner(ledger)].spec.graph
-        if score_of is ScoreOf.BEST_NODE:
-            graph = graph.model_copy(update={"target": ledger.search.winner_node})
-            score_of = ScoreOf.TARGET_NODE
-        listed = [(FOUND, graph)]
-    known = [(baseline.value, baseline_graph(baseline, listed[-1][1], score_of)) for baseline in baselines]
-    return merge_equal([*listed, *known], alone=started_graphs(settled))
+            missing.append(spec)
+    return _numbered(settled, ledger, missing)
 
 
 def missing_report(settled: Settled, ledger: Ledger) -> GraphTrial | None:
@@ -313,11 +317,6 @@ def missing_report(settled: Settled, ledger: Ledger) -> GraphTrial | None:
     return _trial(settled, spec)
 
 
-def _winner(ledger: Ledger) -> int:
-    assert ledger.search.winner is not None
-    return ledger.search.winner
-
-
 def _succeeded(ledger: Ledger, purpose: Purpose) -> list[GraphTrial]:
     return [ledger.trials[index] for index in sorted(ledger.successes[purpose])]
 
@@ -325,6 +324,14 @@ def _succeeded(ledger: Ledger, purpose: Purpose) -> list[GraphTrial]:
 def _score(trial: GraphTrial) -> float:
     assert trial.status.score is not None
     return trial.status.score
+
+
+def _numbered(settled: Settled, ledger: Ledger, specs: Iterable[GraphTrialSpec]) -> list[GraphTrial]:
+    """Trials with the next free indexes."""
+    return [
+        _trial(settled, spec.model_copy(update={"index": index}))
+        for index, spec in enumerate(specs, start=ledger.next_index)
+    ]
 
 
 def _trial(settled: Settled, spec: GraphTrialSpec) -> GraphTrial:

@@ -33,7 +33,13 @@ class SearchStatus(Model):
     """As ``search.replay.doubt`` says, where it was asked."""
 
 
-_WITH_RESULT = (Reason.BUDGET_SPENT, Reason.CANCELLED, Reason.DEADLINE_EXCEEDED, Reason.COMPARISON_FAILED)
+_WITH_RESULT = (
+    Reason.BUDGET_SPENT,
+    Reason.CANCELLED,
+    Reason.DEADLINE_EXCEEDED,
+    Reason.COMPARISON_FAILED,
+    Reason.COMPRESSION_FAILED,
+)
 """Ends on the way, which leave a winner where there is one."""
 
 
@@ -82,6 +88,8 @@ def current_reason(settled: Settled, ledger: Ledger, now: float) -> Reason:
         return ledger.search.reason
     if stages.is_paused(settled):
         return Reason.PAUSED
+    if ledger.created[Purpose.COMPRESS]:
+        return Reason.COMPRESSING
     if ledger.created[Purpose.COMPARE]:
         return Reason.COMPARING
     if ledger.created[Purpose.FINALIST]:

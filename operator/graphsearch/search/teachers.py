@@ -6,7 +6,7 @@ that saw validation images can never be taken for one that did not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from graphsearch.api import GraphTrialSpec
@@ -43,6 +43,17 @@ def published_keys(settled: Settled, graph: Graph, split: Split, seed: int) -> d
     return {
         start.node: _stage_key(settled, start, split, seed) for start in _starts(settled) if start.graph == graph.name
     }
+
+
+def preceding_graphs(settled: Settled, graph: Graph) -> list[Graph]:
+    """The graphs of the list that this one starts from, directly or through others, in the list's order."""
+    needed: set[str] = set()
+    waiting = [graph]
+    while waiting:
+        starts = {node.weights.node.graph for node in waiting.pop().nodes if node.weights and node.weights.node}
+        waiting += [other for other in settled.spec.graphs if other.name in starts - needed]
+        needed |= starts
+    return [other for other in settled.spec.graphs if other.name in needed]
 
 
 def started_graphs(settled: Settled) -> frozenset[str]:
@@ -82,8 +93,13 @@ def _pretrained_key(settled: Settled, model: str, split: Split, seed: int, copy:
 def _stage_key(settled: Settled, start: NodeOfGraph, split: Split, seed: int) -> str:
     """Of one node of a graph as it is written (names matter), and of all that this graph itself starts from."""
     graph = next(graph for graph in settled.spec.graphs if graph.name == start.graph)
-    parts = {"graph": graph.to_json(), "node": start.node, "teachers": teacher_keys(settled, graph, split, seed)}
-    return digest(parts | {"seed": seed} | _basis(settled, split))
+    return node_key(settled, graph, start.node, teacher_keys(settled, graph, split, seed), split, seed)
+
+
+def node_key(settled: Settled, graph: Graph, node: str, teachers: Mapping[str, str], split: Split, seed: int) -> str:
+    """The key of one node's final weights, in a graph as it is written (names matter), with its teachers' keys."""
+    parts = {"graph": graph.to_json(), "node": node, "teachers": dict(teachers), "seed": seed}
+    return digest(parts | _basis(settled, split))
 
 
 def _basis(settled: Settled, split: Split) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from graphsearch.api import (
     TrialCounts,
     observed,
 )
-from graphsearch.api import names as n
 from graphsearch.api.wire import Object, search_status_to_wire, trial_object, trial_status_to_wire
 from graphsearch.cluster.client import SEARCHES, TRIALS, Client
 from graphsearch.cluster.install import Install
@@ -79,9 +78,6 @@ class RecordedSearch:
                     await client.create(trial_object(trial, namespace, labels, owner_of(self.object)))
                 status = trial_status_to_wire(trial.status) | ({} if trial.is_ended else shown.to_json())
                 await client.patch(TRIALS, namespace, trial.name, {"status": status}, subresource="status")
-                if trial.is_ended:
-                    done = {"metadata": {"labels": {n.STATE_LABEL: n.FINISHED}}}
-                    await client.patch(TRIALS, namespace, trial.name, done)
             status = search_status_to_wire(_status(self.manifest, ledger, self.object["metadata"]["generation"]))
             await client.patch(SEARCHES, namespace, self.name, {"status": status}, subresource="status")
 

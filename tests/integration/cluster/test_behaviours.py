@@ -134,7 +134,7 @@ def test_what_attempts_took_outlives_their_pods(kinds, stage, ended):
 @pytest.mark.parametrize("kind", ["job", "pod"])
 def test_what_somebody_deletes_by_hand_is_not_charged(kinds, stage, ended, kind):
     """B21: the next attempt resumes from the checkpoint, and the score is the undisturbed one."""
-    stage.node.fail(Fault(pods=f"by-hand-{kind}-t0-a1-*", pace=2.0))
+    stage.node.fail(Fault(pods=f"by-hand-{kind}-t0-a1-*", holds_at=2))
     manifest = quick().budget(maxFailedTrials=0).evaluations(3)
     search = apply(kinds, stage.namespace, manifest, f"by-hand-{kind}")
     wait_for(lambda: evaluations(stage, f"by-hand-{kind}-t0-a1-") >= 1, search.describe)
@@ -156,7 +156,7 @@ def evaluations(stage, pods):
 
 def test_a_trial_deleted_while_it_runs_is_made_again(kinds, stage):
     """B6: of the same name, specification and facts; it resumes from its checkpoint."""
-    stage.node.fail(Fault(pods="again-t0-a1-*", pace=2.0))
+    stage.node.fail(Fault(pods="again-t0-a1-*", holds_at=3))
     search = apply(kinds, stage.namespace, quick().trials(1).evaluations(3).halving(), "again")
     wait_until_running(search, 1)
     wait_for(lambda: search.trials[0].status.rungs, search.describe)
@@ -174,10 +174,11 @@ def test_a_trial_deleted_while_it_runs_is_made_again(kinds, stage):
 
 def test_a_finished_trial_that_is_deleted_changes_nothing_that_runs(kinds, stage):
     """B6: it is not made again, and no other trial is touched."""
-    stage.node.fail(Fault(pods="clean-t1-*", pace=2.0))
+    stage.node.fail(Fault(pods="clean-t1-*", holds_at=2))
     search = apply(kinds, stage.namespace, quick().trials(3), "clean")
     wait_for(lambda: search.trials and search.trials[0].is_ended, search.describe)
     search.kubectl("delete", "graphtrial", "clean-t0")
+    stage.node.let_go_on("clean-t1-*")
     search.wait()
     left = {trial.index: (trial.status.outcome, ends(trial)) for trial in search.trials if trial.index < 3}
     assert left == {index: (Outcome.SUCCEEDED, [AttemptEnd.DONE]) for index in (1, 2)}

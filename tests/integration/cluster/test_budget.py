@@ -10,7 +10,7 @@ import asyncio
 import time
 
 import pytest
-from benchmarks.operator import seed_finished
+from benchmarks.operator.seeding import seed_finished
 from e2e.cluster.processes import ClusterError
 from e2e.cluster.simulated_node.faults import Fault
 from tests.integration.cluster.installation import apply, assert_sound, wait_for
@@ -88,19 +88,24 @@ def test_a_paused_search_can_be_cancelled(kinds, stage):
 
 def test_a_search_past_its_deadline_stops(kinds, stage):
     """DeadlineExceeded, from the time that its status holds as its start."""
-    search = apply(kinds, stage.namespace, endless().budget(deadlineSeconds=15), "deadline")
+    search = apply(kinds, stage.namespace, endless(), "deadline")
     pods = wait_until_running(search, 3)
-    began = search.object["status"]["facts"]["startedAt"] + 15
+    started = search.object["status"]["facts"]["startedAt"]
+    deadline = int(time.time() - started) + 5
+    search.patch(budget={"deadlineSeconds": deadline})
+    began = started + deadline
     seconds_after(search, began, pods, "deadline")
     assert search.wait().state == "DeadlineExceeded"
 
 
 def test_a_search_past_its_gpu_hours_stops(kinds, stage):
     """BudgetSpent, from the moment at which its trials together have used them."""
-    search = apply(kinds, stage.namespace, endless().budget(maxGpuHours=20 / 3600), "hours")
+    search = apply(kinds, stage.namespace, endless(), "hours")
     pods = wait_until_running(search, 3)
     starts = [trial.attempt.started_at for trial in search.trials if trial.attempt]
-    seconds_after(search, (20 + sum(starts)) / len(starts), pods, "maxGpuHours")
+    began = time.time() + 5
+    search.patch(budget={"maxGpuHours": sum(began - start for start in starts) / 3600})
+    seconds_after(search, began, pods, "maxGpuHours")
     assert search.wait().state == "BudgetSpent"
 
 
@@ -108,7 +113,7 @@ def test_a_deleted_search_frees_its_devices_however_much_it_leaves_behind(kinds,
     """1,500 finished trials wait for the garbage collector; the pods of 20 that run do not."""
     manifest = quick().trials(FINISHED + LIVE).parallel(LIVE).evaluations(LONG)
     search = apply(kinds, stage.namespace, manifest.wanted("Paused"), "large")
-    asyncio.run(seed_finished(kinds, search, FINISHED))
+    seed_finished(kinds, search, FINISHED)
     # What was made behind its back is known to an operator that starts.
     stage.operator.kill()
     stage.operator.start().wait_until_ready()
@@ -119,7 +124,7 @@ def test_a_deleted_search_frees_its_devices_however_much_it_leaves_behind(kinds,
     wait_for(lambda: not search.get("graphsearches", "", "--field-selector=metadata.name=large")["items"])
     asked = wait_until_terminating(search, pods)
     latest = max(asked, default=began) - began
-    left = len(search.get("graphtrials", "", "-l", "graphsearch.io/state=Finished")["items"])
+    left = len(search.get("graphtrials", "", "--field-selector=status.outcome!=")["items"])
     print(f"deleted with {FINISHED} finished trials: {LIVE} pods were asked to stop within {latest:+.0f} s")
     assert left > 0, "the garbage collector was first, and the test shows nothing"
 
@@ -134,8 +139,9 @@ async def deleted_at(control_plane, search):
 
 def test_lowered_parallelism_stops_the_trials_with_least_progress(kinds, stage):
     """B5: they save, wait for a slot and go on; raised again, more run; the one that got furthest is never touched."""
-    stage.node.fail(Fault(pods="parallel-t[123]-a1-*", pace=60.0, times=None))
-    manifest = quick().trials(4).parallel(1).evaluations(40).halving()
+    stage.node.fail(Fault(pods="parallel-t0-*", holds_at=2))
+    stage.node.fail(Fault(pods="parallel-t[123]-a1-*", holds_at=1, times=None))
+    manifest = quick().trials(4).parallel(1).evaluations(4).halving()
     search = apply(kinds, stage.namespace, manifest, "parallel")
     wait_for(lambda: search.trials and search.trials[0].status.rungs, search.describe)
     search.patch(budget={"parallelTrials": 4})
@@ -144,6 +150,7 @@ def test_lowered_parallelism_stops_the_trials_with_least_progress(kinds, stage):
     wait_for(lambda: len(open_attempts(search)) == 1, search.describe)
     assert open_attempts(search) == ["parallel-t0"]
     search.patch(budget={"parallelTrials": 4})
+    stage.node.let_go_on("parallel-t0-*")
     search.wait()
     assert_sound(search)
     furthest, *others = [trial for trial in search.trials if trial.spec.purpose is Purpose.SEARCH]
@@ -154,7 +161,7 @@ def test_lowered_parallelism_stops_the_trials_with_least_progress(kinds, stage):
 
 def test_max_trials_below_what_has_run_means_finish_now(kinds, stage):
     """B4: running trials beyond it are stopped, those that have ended stay, and the search is complete."""
-    stage.node.fail(Fault(pods="lowered-t[234]-*", pace=60.0, times=None))
+    stage.node.fail(Fault(pods="lowered-t[234]-*", holds_at=1, times=None))
     search = apply(kinds, stage.namespace, quick().trials(9).parallel(3), "lowered")
     wait_for(lambda: done(search) == {0, 1} and len(open_attempts(search)) == 3, search.describe)
     search.patch(budget={"maxTrials": 2})
@@ -167,9 +174,11 @@ def test_max_trials_below_what_has_run_means_finish_now(kinds, stage):
 
 def test_raised_max_trials_draw_more(kinds, stage):
     """While it runs: the trials that were drawn stay as they are."""
+    stage.node.fail(Fault(pods="raised-t1-*", holds_at=1))
     search = apply(kinds, stage.namespace, quick().parallel(1), "raised")
-    wait_for(lambda: done(search), search.describe)
+    wait_for(lambda: done(search) == {0} and len(open_attempts(search)) == 1, search.describe)
     search.patch(budget={"maxTrials": 4})
+    stage.node.let_go_on("raised-t1-*")
     search.wait()
     assert_sound(search)
     assert done(search) == {0, 1, 2, 3}

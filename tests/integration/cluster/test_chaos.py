@@ -1,16 +1,20 @@
 """Things are killed at random moments, with a seed that is printed; facts stay whole, and scores are the true ones.
 
 What must hold afterwards: no trial is lost, doubled or judged otherwise than its facts say, and every score is the one
-that an undisturbed run of its trial has. With one trial at a time the whole search is the simulated world's.
+that an undisturbed run of its trial has. With one trial at a time the whole search is the simulated world's, so such a
+search runs beside one of several trials. Watches that say nothing have a file of their own, test_withheld_watches.py;
+S3 that is gone meets real trainers only: test_s3_outage.py, and e2e.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
+import re
 import time
 
 import pytest
+from e2e.cluster.simulated_node.faults import Fault
 from tests.integration.cluster.installation import (
     apply,
     assert_scores_are_true,
@@ -21,7 +25,26 @@ from tests.integration.cluster.installation import (
     undisturbed,
     wait_for,
 )
+from tests.integration.cluster.stage import ends, quick, wait_until_running
 from tests.integration.cluster.test_search import PROMETHEUS, small
+
+from graphsearch.api import AttemptEnd, Outcome
+from graphtrial.contract import Purpose
+
+
+def one_at_a_time():
+    """Six trials, one after the other."""
+    return small().trials(6).parallel(1)
+
+
+def assert_whole(*searches):
+    """Nothing is lost, doubled or rescored; with one trial at a time decisions and ranking are the undisturbed ones."""
+    for search in searches:
+        assert_sound(search)
+        assert_scores_are_true(search)
+        if search.settled.spec.budget.parallel_trials == 1:
+            expected = undisturbed(search)
+            assert (scores(search), ranking(search)) == (scores(expected), ranking(expected))
 
 
 @pytest.fixture
@@ -41,7 +64,7 @@ def until_over(search, disturb, *, times):
 
 
 def test_the_operator_is_killed_fifty_times(kinds, namespace, operator, simulated_node, chance):
-    """With one trial at a time, searches are what they are undisturbed, and nothing runs twice."""
+    """B2, B18: with one trial at a time, searches are what they are undisturbed, and nothing runs twice."""
     simulated_node(gpus=3, pace=0.6)
     process = operator()
 
@@ -58,47 +81,56 @@ def test_the_operator_is_killed_fifty_times(kinds, namespace, operator, simulate
         manifest = small().seeded(seed).trials(8).parallel(1).compared(finalists=1, repeats=2)
         search = apply(kinds, namespace, manifest, f"s{seed}")
         kills += until_over(search, disturb, times=50 - kills)
-        assert_sound(search)
-        assert_scores_are_true(search)
-        expected = undisturbed(search)
-        assert (scores(search), ranking(search)) == (scores(expected), ranking(expected))
+        assert_whole(search)
         assert {len(trial.status.attempts) for trial in search.trials} == {1}
         if kills == 50:
             break
 
 
 def test_trainers_are_killed_fifty_times(kinds, namespace, operator, simulated_node, chance):
-    """Containers end by SIGKILL; attempts resume, and no score is another."""
-    node = simulated_node(gpus=3, pace=0.4)
+    """Containers end by SIGKILL; attempts resume, no trial fails, and no score is another."""
+    node = simulated_node(gpus=4, pace=0.4)
     operator()
     killed = []
+    got_to = {}
 
     def disturb():
         time.sleep(chance.uniform(0.1, 0.6))
-        running = [pod["name"] for pod in node.pods() if pod["state"] == "Running"]
-        if running and len(killed) < 50:
-            killed.extend(node.kill(chance.choice(running)))
+        # Three crashes in a row without a step forward fail a trial, as they should.
+        running = {pod["name"]: pod["evaluations"] for pod in node.pods() if pod["state"] == "Running"}
+        found = {pod: done for pod, done in running.items() if done > got_to.get(trial_of(pod), -1)}
+        if found and len(killed) < 50:
+            pod = chance.choice(sorted(found))
+            got_to[trial_of(pod)] = found[pod]
+            killed.extend(node.kill(pod))
 
     for seed in itertools.count():
-        search = apply(kinds, namespace, small().seeded(seed).trials(24).budget(maxFailedTrials=24), f"s{seed}")
+        search = apply(kinds, namespace, small().seeded(seed).trials(18), f"s{seed}")
+        alone = apply(kinds, namespace, one_at_a_time().seeded(seed), f"one{seed}")
         until_over(search, disturb, times=200)
-        assert_sound(search)
-        assert_scores_are_true(search)
+        until_over(alone, disturb, times=200)
+        assert_whole(search, alone)
         if len(killed) == 50:
             break
+
+
+def trial_of(pod):
+    """The trial that a pod's name begins with."""
+    return re.match(r"(.+-t\d+)-a\d+", pod)[1]
 
 
 def test_a_node_goes_and_its_trials_resume_elsewhere(kinds, namespace, operator, simulated_node):
     """A node is silent: its trials are lost, not charged, and go on from their checkpoints on another node."""
     operator()
-    first = simulated_node(gpus=3, pace=1.0)
+    first = simulated_node(gpus=4, pace=1.0)
     search = apply(kinds, namespace, small().trials(3).never_stopping())
-    wait_for(lambda: sum(pod["state"] == "Running" for pod in first.pods()) == 3, search.describe)
+    alone = apply(kinds, namespace, one_at_a_time(), "one")
+    wait_for(lambda: sum(pod["state"] == "Running" for pod in first.pods()) == 4, search.describe)
     first.vanish()
-    simulated_node(gpus=3, pace=0.3)
+    simulated_node(gpus=4, pace=0.3)
     search.wait(seconds=300)
-    assert_sound(search)
-    assert_scores_are_true(search)
+    alone.wait(seconds=300)
+    assert_whole(search, alone)
     ends = [attempt.end for trial in search.trials for attempt in trial.status.attempts if trial.index < 3]
     assert {str(end) for end in ends} == {"Lost", "Done"}
 
@@ -106,14 +138,15 @@ def test_a_node_goes_and_its_trials_resume_elsewhere(kinds, namespace, operator,
 def test_a_drained_node_costs_its_trials_nothing(kinds, namespace, operator, simulated_node):
     """Evicted pods save; the disruption is not charged, and scores stay what they would have been."""
     operator()
-    first = simulated_node(gpus=3, pace=0.6)
+    first = simulated_node(gpus=4, pace=0.6)
     search = apply(kinds, namespace, small().trials(3).never_stopping())
-    wait_for(lambda: sum(pod["state"] == "Running" for pod in first.pods()) == 3, search.describe)
-    simulated_node(gpus=3, pace=0.3)
+    alone = apply(kinds, namespace, one_at_a_time(), "one")
+    wait_for(lambda: sum(pod["state"] == "Running" for pod in first.pods()) == 4, search.describe)
+    simulated_node(gpus=4, pace=0.3)
     kinds.kubectl("drain", first.name, "--delete-emptydir-data", "--force", "--timeout=60s")
     search.wait()
-    assert_sound(search)
-    assert_scores_are_true(search)
+    alone.wait()
+    assert_whole(search, alone)
     assert {str(attempt.end) for trial in search.trials for attempt in trial.status.attempts} <= {
         "Lost",
         "Done",
@@ -123,9 +156,10 @@ def test_a_drained_node_costs_its_trials_nothing(kinds, namespace, operator, sim
 
 def test_the_api_server_is_restarted(kinds, namespace, operator, simulated_node, chance):
     """While it is away nothing is decided; an operator that loses its Lease over it ends, and the next one goes on."""
-    simulated_node(gpus=3, pace=0.6)
+    simulated_node(gpus=4, pace=0.6)
     process = operator()
     search = apply(kinds, namespace, small().trials(12))
+    alone = apply(kinds, namespace, one_at_a_time(), "one")
 
     def disturb():
         time.sleep(chance.uniform(2, 5))
@@ -133,15 +167,16 @@ def test_the_api_server_is_restarted(kinds, namespace, operator, simulated_node,
 
     with process.kept_running():
         until_over(search, disturb, times=4)
-    assert_sound(search)
-    assert_scores_are_true(search)
+        alone.wait()
+    assert_whole(search, alone)
 
 
 def test_prometheus_is_stopped_for_a_while(kinds, namespace, operator, simulated_node, prometheus):
     """Scores come directly meanwhile, and from Prometheus again afterwards."""
     operator(*PROMETHEUS, prometheus.url)
-    simulated_node(gpus=3, pace=0.7)
+    simulated_node(gpus=4, pace=0.7)
     search = apply(kinds, namespace, small().trials(18))
+    alone = apply(kinds, namespace, one_at_a_time(), "one")
     wait_for(lambda: search.condition("MetricsAvailable") == ("True", "Prometheus"), search.describe)
     prometheus.stop()
     try:
@@ -149,8 +184,8 @@ def test_prometheus_is_stopped_for_a_while(kinds, namespace, operator, simulated
     finally:
         prometheus.start()
     search.wait()
-    assert_sound(search)
-    assert_scores_are_true(search)
+    alone.wait()
+    assert_whole(search, alone)
     assert {rung.source for trial in search.trials for rung in trial.status.rungs} >= {"Prometheus", "Direct"}
 
 
@@ -159,15 +194,14 @@ def test_two_operators_at_once_are_one(kinds, namespace, operator, simulated_nod
     simulated_node(gpus=2, pace=0.5)
     first = operator(name="first")
     second = operator(name="second")
-    search = apply(kinds, namespace, small().trials(6).parallel(1))
+    search = apply(kinds, namespace, one_at_a_time())
     wait_for(lambda: len(search.trials) >= 2, search.describe)
     first.kill()
     wait_for(lambda: "is ours" in second.log.read_text(), search.describe)
     first.start()
     search.wait()
     assert "standing by" in first.log.read_text()
-    assert_sound(search)
-    assert_scores_are_true(search)
+    assert_whole(search)
     assert [len(trial.status.attempts) for trial in search.trials] == [1] * len(search.trials)
 
 
@@ -180,5 +214,22 @@ def test_operator_memory_of_what_it_asked_for_is_not_needed(kinds, namespace, op
     process.kill()
     process.start()
     search.wait()
-    assert_sound(search)
-    assert_scores_are_true(search)
+    assert_whole(search)
+
+
+def test_what_happened_while_no_operator_ran_is_taken_up(kinds, namespace, operator, simulated_node):
+    """B18: one trial ends and the user cancels meanwhile: that end counts, the stop is honoured, nothing runs twice."""
+    node = simulated_node(gpus=2, pace=0.3)
+    node.fail(Fault(pods="s-*", holds_at=2, times=None))
+    process = operator()
+    search = apply(kinds, namespace, quick().trials(4))
+    wait_until_running(search, 2)
+    process.kill()
+    search.patch(desiredState="Cancelled")
+    node.let_go_on("s-t0-*")
+    wait_for(lambda: {pod["name"][:5]: pod["state"] for pod in node.pods()}["s-t0-"] == "Ended")
+    process.start()
+    search.wait()
+    assert_whole(search)
+    found = [(trial.status.outcome, ends(trial)) for trial in search.trials if trial.spec.purpose is Purpose.SEARCH]
+    assert found == [(Outcome.SUCCEEDED, [AttemptEnd.DONE]), (Outcome.CANCELLED, [AttemptEnd.SAVED])]

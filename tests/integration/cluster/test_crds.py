@@ -341,7 +341,7 @@ SAME_AS_LEFT_OUT = ("sampler",)
 
 @pytest.mark.parametrize("field", FIXED_FROM_BIRTH)
 def test_what_is_searched_is_fixed_from_birth(apply, field):
-    """Changed, added or removed: refused with the field, unless it says the same."""
+    """B4: changed, added or removed: refused with the field, unless it says the same."""
     apply(DRAWN)
     said = apply(changed(DRAWN, FIXED_FROM_BIRTH[field]), check=False)
     if field in SAME_AS_LEFT_OUT:
@@ -431,7 +431,7 @@ def test_facts_of_a_search_cannot_be_removed(ended_search, write_status):
 
 
 def test_the_budget_of_a_search_that_has_ended_is_refused_with_a_message(ended_search, apply):
-    """More trials would not come: a new search is what is wanted."""
+    """B1, B3: more trials would not come: a new search is what is wanted."""
     assert ended_search().ended_at == OVER.ended_at
     said = apply(changed(DRAWN, {"budget.maxTrials": 2000}), check=False)
     assert "spec.budget: Forbidden: the search has ended" in said

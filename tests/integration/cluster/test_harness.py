@@ -127,6 +127,19 @@ def test_a_job_is_scheduled_runs_and_leaves_its_result(jobs, simulated_node):
     assert {rung.rung: rung.score for rung in result.rungs} == rungs_of(spec, 1, 2, 4, 5)
 
 
+def test_a_trainer_holds_where_it_is_told_to(jobs, simulated_node):
+    """It goes on when the node lets it, and its scores are what they would have been."""
+    node = simulated_node(gpus=1, pace=0.01)
+    node.fail(Fault(pods="t0-*", holds_at=3))
+    spec = jobs.spec("t0", epochs=5)
+    jobs.run("t0", spec)
+    wait_for(lambda: [pod["evaluations"] for pod in node.pods()] == [2])
+    assert jobs.phase("t0") == "Running"
+    node.let_go_on("t0-*")
+    result = TrialResult.model_validate_json(jobs.wait_until_ended("t0")["message"])
+    assert {rung.rung: rung.score for rung in result.rungs} == rungs_of(spec, 1, 2, 4, 5)
+
+
 def test_a_gpu_is_given_to_one_pod_at_a_time(jobs, simulated_node):
     """The second pod waits until the first one is gone."""
     simulated_node(gpus=1, pace=PACED_SLOWLY)

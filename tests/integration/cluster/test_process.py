@@ -129,6 +129,15 @@ def pod_of(uid):
 def test_whatever_moves_gives_its_search_a_turn(start, apply, control_plane, namespace):
     """Searches, trials and pods are heard of; what is finished or nobody's is not even sent."""
     uid = apply(MANIFEST, name="before")
+    trial = {
+        "apiVersion": MANIFEST["apiVersion"],
+        "kind": "GraphTrial",
+        "spec": {"index": 0, "purpose": "Search", "searchRef": "before", "graph": graph()},
+    }
+    apply(trial, name="before-t0", labels={n.SEARCH_UID_LABEL: uid})
+    over = json.dumps({"status": {"outcome": "Stopped"}})
+    patch = ("patch", "gt", "before-t0", "--subresource=status", "--type=merge", "-p", over)
+    control_plane.kubectl("-n", namespace, *patch)
     operator = start().wait_ready().wait(turned="before")
     assert operator.told(filled=["before"]) == 1
 
@@ -138,12 +147,6 @@ def test_whatever_moves_gives_its_search_a_turn(start, apply, control_plane, nam
     turns = operator.told(turn="before")
     pod, labels = pod_of(uid)
     apply(pod, name="stranger")
-    trial = {
-        "apiVersion": MANIFEST["apiVersion"],
-        "kind": "GraphTrial",
-        "spec": {"index": 0, "purpose": "Search", "searchRef": "before", "graph": graph()},
-    }
-    apply(trial, name="before-t0", labels={n.SEARCH_UID_LABEL: uid, n.STATE_LABEL: n.FINISHED})
     apply(trial, name="before-t1", labels={n.SEARCH_UID_LABEL: uid})
     operator.wait(seen="GraphTrial", name="before-t1")
     apply(pod, name="ours", labels=labels)

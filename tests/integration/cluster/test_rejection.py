@@ -7,7 +7,7 @@ import json
 import pytest
 from tests.integration.cluster.installation import Search, apply, wait_for
 from tests.integration.cluster.stage import a_stage, events, quick
-from tests.invalid_manifests import INVALID, TRIAL, changed
+from tests.invalid_manifests import INVALID
 
 from graphsearch.api import Reason
 
@@ -21,14 +21,6 @@ ON_THIS_INSTALLATION = {
     "spec.trainer.volumeMounts[0].name": {"trainer": {"volumeMounts": [{"name": "none", "mountPath": "/none"}]}},
 }
 """By the field that the message names: what an installation cannot run of a manifest that is valid as such."""
-PLANNED = {
-    "spec.compression": {"compression": {"student": "resnet8"}},
-    "spec.data.dataset": {"data": {"dataset": "mylab.data:Birds"}},
-    "spec.space.auxiliaryKinds[0]": {
-        "space": quick().spec["space"] | {"auxiliaryKinds": ["EMA"]},
-    },
-}
-"""By the field: what is planned."""
 
 
 @pytest.fixture(scope="module")
@@ -78,32 +70,17 @@ def test_what_this_installation_cannot_run_is_not_accepted(kinds, stage, field):
     assert_refused(search, Reason.INVALID_SPEC, field)
 
 
-@pytest.mark.parametrize("field", PLANNED)
-def test_what_is_planned_is_not_there_yet(kinds, stage, field):
-    """A reason of its own: the manifest is right, and a later version runs it."""
-    search = apply(kinds, stage.namespace, quick().having(**PLANNED[field]), a_name("planned", field))
-    assert_refused(search, Reason.NOT_THERE_YET, field)
-
-
 def a_name(kind, field):
     """Of an object about a field."""
     letters = "".join(letter if letter.isalnum() else "-" for letter in field.lower())
     return f"{kind}-{letters.strip('-')}"[-40:].strip("-")
 
 
-def test_a_trial_by_hand_of_something_planned_is_not_there_yet(kinds, stage):
-    """What holds for a search holds for a trial without one."""
-    manifest = changed(TRIAL, {"graph.nodes.0.model": "mylab.nets:Small"}) | {"metadata": {"name": "by-hand-planned"}}
-    kinds.kubectl("-n", stage.namespace, "apply", "-f", "-", input=json.dumps(manifest))
-    search = Search(kinds, stage.namespace, "by-hand-planned")
-    assert_refused(search, Reason.NOT_THERE_YET, "spec.graph.nodes[0].model", "graphtrials")
-
-
 def test_a_search_of_the_name_of_a_refused_one_is_accepted(kinds, stage):
     """Deleted and applied anew without the fault, it runs."""
-    wrong = quick().having(compression={"student": "resnet8"})
-    search = apply(kinds, stage.namespace, wrong, "mended")
-    assert_refused(search, Reason.NOT_THERE_YET, "spec.compression")
+    field = "spec.trainer.env[0].name"
+    search = apply(kinds, stage.namespace, quick().having(**ON_THIS_INSTALLATION[field]), "mended")
+    assert_refused(search, Reason.INVALID_SPEC, field)
     search.kubectl("delete", "graphsearches", "mended")
     assert apply(kinds, stage.namespace, quick(), "mended").wait().state == "Completed"
 

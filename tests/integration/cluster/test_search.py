@@ -123,7 +123,7 @@ def test_a_search_is_ended_by_its_user(kinds, namespace, operator, simulated_nod
 
 
 def test_a_paused_search_resumes_where_it_was(kinds, namespace, operator, simulated_node):
-    """Paused: no pod runs; resumed: the same trials go on from their checkpoints, and no score is another."""
+    """B21: paused: no pod runs; resumed: the same trials go on from their checkpoints, and no score is another."""
     operator()
     simulated_node(gpus=3, pace=0.5)
     search = apply(kinds, namespace, small().never_stopping())

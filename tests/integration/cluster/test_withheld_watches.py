@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.integration.cluster.installation import apply, assert_sound, scores, wait_for
+from tests.integration.cluster.installation import (
+    apply,
+    assert_scores_are_true,
+    assert_sound,
+    ranking,
+    scores,
+    undisturbed,
+    wait_for,
+)
 from tests.integration.cluster.stage import quick
 from tests.integration.cluster.withholding import withholding_watches
 
@@ -21,8 +29,15 @@ def test_a_search_ends_though_no_watch_of_jobs_and_pods_says_anything(
     with withholding_watches(kinds.kubeconfig, tmp_path, ("jobs", "pods")) as kubeconfig:
         # The last of two equal flags counts.
         operator("--kubeconfig", str(kubeconfig))
-        search = apply(kinds, namespace, quick().halving()).wait()
-    assert_sound(search)
+        search = apply(kinds, namespace, quick().halving())
+        alone = apply(kinds, namespace, quick().halving().trials(4).parallel(1), "one")
+        search.wait()
+        alone.wait()
+    for each in (search, alone):
+        assert_sound(each)
+        assert_scores_are_true(each)
+    expected = undisturbed(alone)
+    assert (scores(alone), ranking(alone)) == (scores(expected), ranking(expected))
     outcomes = {trial.status.outcome for trial in search.trials if trial.spec.purpose is Purpose.SEARCH}
     assert outcomes <= {Outcome.SUCCEEDED, Outcome.STOPPED}
     assert search.state == "Completed"
@@ -32,7 +47,7 @@ def test_an_operator_that_slept_takes_up_what_happened_meanwhile(kinds, namespac
     """Stopped for a while, it finds pods that have ended and loses nothing."""
     node = simulated_node(gpus=4, pace=0.3)
     process = operator()
-    undisturbed = apply(kinds, namespace, quick(), "undisturbed").wait()
+    plain = apply(kinds, namespace, quick(), "undisturbed").wait()
     search = apply(kinds, namespace, quick())
     wait_for(lambda: any(pod["state"] == "Running" for pod in node.pods()), search.describe)
     os.kill(process.pid, signal.SIGSTOP)
@@ -47,5 +62,5 @@ def test_an_operator_that_slept_takes_up_what_happened_meanwhile(kinds, namespac
         process.start()
     search.wait()
     assert_sound(search)
-    assert scores(search) == scores(undisturbed)
+    assert scores(search) == scores(plain)
     assert [len(trial.status.attempts) for trial in search.trials] == [1, 1, 1]

@@ -21,13 +21,13 @@ spec:
     nodes: 3
     targetModels: [resnet32]
     auxiliaryModels: [resnet32, resnet110, wrn-28-2]
-    auxiliaryKinds: [Trained]
     isolatedNodes: Pretrained
     edges:
       - {kind: Label,    gates: [Through, Cutoff, Linear, Correct]}
       - {kind: Transfer, losses: [KL], gates: [Through, Cutoff, Linear, Correct]}
       - {from: "2", to: "1", losses: [KL], gates: [Linear]}
       - {kind: Self, losses: [Consistency, PseudoLabel], gates: [Threshold]}
+      - {from: "1", to: "3", ema: true, gates: [Through]}
     gateParameters: {sine: {frequency: {min: 0, max: 1}, phase: {min: 0, max: 4.712389}}, threshold: {above: 0.95}}
     attention: {crops: [3, 5, 7]}
   training: {preset: CIFAR, length: {epochs: 200}, evaluateEvery: {epochs: 1}, batchSize: 64, precision: FP32}
@@ -119,6 +119,12 @@ def changed(path, value, text=LEAST):
 
 
 KL_ONLY = {"kind": "Transfer", "gates": ["Linear"]}
+ATTENTIVE = {
+    "nodes": 2,
+    "targetModels": ["resnet8"],
+    "auxiliaryModels": ["resnet8"],
+    "edges": [{"kind": "Label", "gates": ["Through"]}, KL_ONLY | {"losses": ["KL", "Together"]}],
+}
 MANY = {
     "nodes": [{"name": str(n), "model": "resnet8"} for n in range(9)],
     "edges": [{"source": "Label", "destination": str(n), "loss": {"type": "CrossEntropy"}} for n in range(9)],
@@ -153,6 +159,15 @@ WRONG = [
         "spec.training.length: give exactly one of epochs and steps",
     ),
     (changed("spec/space/nodes", 2), "spec.space.auxiliaryModels: is required with 2 nodes"),
+    (
+        changed("spec/space", ATTENTIVE | {"auxiliaryModels": ["resnet8", "torchvision:resnet18"]}),
+        "spec.space.auxiliaryModels[1]: torchvision:resnet18 has no attention map, which a loss of edges needs; leave "
+        "one out",
+    ),
+    (
+        changed("spec/space", ATTENTIVE | {"targetModels": ["timm:vit"]}),
+        "spec.space.targetModels[0]: timm:vit has no attention map, which a loss of edges needs; leave one out",
+    ),
     (
         changed("spec/space/edges/0/from", "1"),
         "spec.space.edges[0]: give either kind (Label, Transfer, Self) or from and to",

@@ -108,7 +108,7 @@ def test_two_configurations_that_scrape_one_pod_count_once():
     ],
 )
 def test_unequal_scores_of_one_evaluation_are_unknown(series):
-    """A rung's score never changes, so one of them is wrong; other evaluations count as before."""
+    """B12: a rung's score never changes, so one of them is wrong; other evaluations count as before."""
     found = read(*series, score(0.7, rung="2"))
     assert found.reports == (Report(3, 2, 0.7, 1, "Prometheus"),)
     [conflict] = found.conflicts
@@ -132,7 +132,7 @@ def test_evaluations_done_tell_that_a_pod_is_heard():
 @settings(max_examples=50, deadline=None)
 @given(st.randoms(use_true_random=False), st.lists(st.sampled_from([0.25, 0.5, math.inf]), min_size=1, max_size=8))
 def test_the_order_of_series_does_not_matter(order: random.Random, values):
-    """Prometheus promises none."""
+    """B12: Prometheus promises none."""
     series = [score(value, rung=str(1 + number % 3), job=str(number)) for number, value in enumerate(values)]
     mixed = list(series)
     order.shuffle(mixed)

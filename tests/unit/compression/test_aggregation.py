@@ -119,7 +119,7 @@ def some_losses(network, count, seed=0):
 def a_network(seed=0):
     """A resnet8 on small grey images."""
     torch.manual_seed(seed)
-    return build("resnet8", classes=4, channels=1)
+    return build("resnet8", classes=4, channels=1, image_size=8)
 
 
 def gradients_of(network):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -17,20 +18,20 @@ from graphtrial.compression import MismatchError, export, programs
 from graphtrial.models import build
 
 MEAN, STD = torch.tensor([0.4]), torch.tensor([0.2])
-IMAGES = torch.arange(5 * 64, dtype=torch.int64).remainder(256).to(torch.uint8).view(5, 1, 8, 8)
+IMAGES = torch.arange(5 * 64).remainder(256).view(5, 1, 8, 8) / 255
 
 
 def a_network():
     """A resnet8 in training mode whose BatchNorm has seen images."""
     torch.manual_seed(0)
-    network = build("resnet8", classes=10, channels=1)
+    network = build("resnet8", classes=10, channels=1, image_size=8)
     network(torch.rand(16, 1, 8, 8))
     return network
 
 
-def exported(network):
+def exported(network, images=IMAGES):
     """Of the samples."""
-    return export(network, "student", model="resnet8", mean=MEAN, std=STD, images=IMAGES)
+    return export(network, "student", model="resnet8", mean=MEAN, std=STD, images=images)
 
 
 def alone(folder, code):
@@ -51,9 +52,9 @@ def written(tmp_path_factory):
     for one in made:
         (folder / one.said.name).write_bytes(one.content)
     with torch.no_grad():
-        logits = network.eval()((IMAGES.float() / 255 - 0.4) / 0.2)
-    torch.save(IMAGES.float() / 255, folder / "images.pt")
-    (folder / "images.json").write_text(json.dumps((IMAGES.float() / 255).tolist()))
+        logits = network.eval()((IMAGES - 0.4) / 0.2)
+    torch.save(IMAGES, folder / "images.pt")
+    (folder / "images.json").write_text(json.dumps((IMAGES).tolist()))
     return folder, [one.said for one in made], logits
 
 
@@ -107,10 +108,10 @@ def test_weights_say_what_they_belong_to(written):
         "mean": pytest.approx([0.4]),
         "std": pytest.approx([0.2]),
     }
-    network = build(about["model"], classes=about["classes"], channels=about["shape"][0]).eval()
+    network = build(about["model"], classes=about["classes"], channels=about["shape"][0], image_size=8).eval()
     network.load_state_dict(safetensors.torch.load_file(folder / "student.safetensors"))
     with torch.no_grad():
-        torch.testing.assert_close(network((IMAGES.float() / 255 - 0.4) / 0.2), logits)
+        torch.testing.assert_close(network((IMAGES - 0.4) / 0.2), logits)
 
 
 def test_the_network_stays_as_it_is():
@@ -157,3 +158,12 @@ def test_a_program_that_gives_something_else_is_refused(monkeypatch):
     monkeypatch.setattr(programs, "_torch_export", lambda *given: (made(*given)[0], made(*given)[1] + 0.01))
     with pytest.raises(MismatchError, match=r"student\.pt2: its logits differ from the network's by up to 0\.01"):
         exported(a_network())
+
+
+def test_a_single_sample_is_enough():
+    """The program takes more images all the same."""
+    network = a_network()
+    _, program, _ = exported(network, IMAGES[:1])
+    again = torch.export.load(io.BytesIO(program.content)).module()
+    with torch.no_grad():
+        torch.testing.assert_close(again(IMAGES), network.eval()((IMAGES - 0.4) / 0.2), rtol=1e-4, atol=1e-4)

@@ -53,7 +53,9 @@ def _gates(types: list[GateType]) -> st.SearchStrategy[Gate]:
 
 
 def _edges(draw: st.DrawFn, nodes: list[Node], *, semi_supervised: bool) -> list[Edge]:
-    losses = [Loss(type=LossType.KL), Loss(type=LossType.KL, temperature=2), Loss(type=LossType.ATTENTION_APART)]
+    of_probabilities = [Loss(type=LossType.KL), Loss(type=LossType.KL, temperature=2)]
+    losses = [*of_probabilities, Loss(type=LossType.ATTENTION_APART)]
+    ensembles = {node.name for node in nodes if node.kind is NodeKind.ENSEMBLE}
     unlabelled = [Loss(type=kind) for kind in sorted(UNLABELLED)] if semi_supervised else []
     of_transfer = _gates(_LEARNS_WITHOUT_LABELS if semi_supervised else sorted(GateType))
     edges: list[Edge] = []
@@ -64,7 +66,8 @@ def _edges(draw: st.DrawFn, nodes: list[Node], *, semi_supervised: bool) -> list
             if source == LABEL:
                 possible, gate = [Loss(type=LossType.CROSS_ENTROPY)], _gates(sorted(GateType))
             else:
-                possible, gate = unlabelled if source == node.name else losses + unlabelled, of_transfer
+                between = of_probabilities if source in ensembles else losses
+                possible, gate = unlabelled if source == node.name else between + unlabelled, of_transfer
             if possible and draw(st.booleans()):
                 loss = draw(st.sampled_from(possible))
                 edges.append(Edge(source=source, destination=node.name, loss=loss, gate=draw(gate)))

@@ -234,6 +234,29 @@ EDGE_RULES = {
         "ThresholdedPseudoLabel",
         ONE.itself("1", "Consistency"),
     ),
+    "an attention loss needs a map at its source": Rule(
+        TWO.frozen("3", "torchvision:resnet18").transfer("3", "1", loss="AttentionTogether"),
+        "graph.edges[2].loss.type: AttentionTogether is an attention loss on a model without a map: '3' is a "
+        "torchvision:resnet18; use a built-in model such as resnet32 or abn-resnet20",
+        TWO.frozen("3", "torchvision:resnet18").transfer("3", "1"),
+    ),
+    "an attention loss needs a map at its destination": Rule(
+        ONE.trained("2", "timm:vit").transfer("1", "2", loss="Apart"),
+        "graph.edges[1].loss.type: Apart is an attention loss on a model without a map: '2' is a timm:vit; use a "
+        "built-in model such as resnet32 or abn-resnet20",
+        ONE.trained("2", "timm:vit").transfer("1", "2", "Cutoff", "Apart"),
+    ),
+    "an EMA node has the map of the node that it follows": Rule(
+        ONE.trained("2", "timm:vit").ema("3", follows="2").transfer("3", "1", loss="Together"),
+        "graph.edges[1].loss.type: Together is an attention loss on a model without a map: '3' is a timm:vit; use a "
+        "built-in model such as resnet32 or abn-resnet20",
+        ONE.trained("2", "mylab.nets:Small").ema("3", follows="2").transfer("3", "1", loss="Together"),
+    ),
+    "a model that gives logits only has no layers to share": Rule(
+        ONE.node(Node(name="2", model="timm:vit", trunk="t")),
+        "graph.nodes[1].trunk: a timm:vit has no layers to share; use a built-in model or leave it out",
+        ONE.node(Node(name="2", model="mylab.nets:Small", trunk="t")),
+    ),
     "a gate that needs labels has none": Rule(
         TWO.transfer("2", "1", "Correct", "Consistency"),
         "graph.edges[2].gate: Correct needs labels, and this edge acts on unlabelled images; use Through, Linear or "

@@ -94,6 +94,7 @@ FULL = TrialSpec(
     checkpoint=Checkpoint(uri="s3://b/t/0", every=Length(steps=50), endpoint="http://s3", region="r", path_style=True),
     teachers={"2": "s3://b/teachers/x.pt"},
     publish={"1": "s3://b/teachers/y.pt"},
+    export="1",
     cache="/cache",
     metrics_port=0,
 )
@@ -134,6 +135,19 @@ LABELLED_BY_FIELD = {
         {"graph": {"nodes": [{"name": "1", "model": "resnet8"}]}},
         "spec.graph.edges: the scored node '1' learns nothing: give it an incoming edge that is not Cutoff",
     ),
+    "gradients of two networks projected": (
+        {
+            "graph": {
+                "nodes": [{"name": "1", "model": "resnet8"}, {"name": "2", "model": "resnet8"}],
+                "edges": [
+                    {"source": "Label", "destination": name, "loss": {"type": "CrossEntropy"}} for name in ("1", "2")
+                ],
+            },
+            "training": {"length": {"epochs": 2}, "aggregation": "Project"},
+        },
+        "spec.training.aggregation: Project is for graphs in which one node learns, and here 2 do; use Sum",
+    ),
+    "a program of nobody": ({"export": "2"}, "spec.export: node '2' does not learn; name one that does"),
     "another version": ({"version": "v9"}, "spec.version: Input should be 'v1alpha1' (given: 'v9')"),
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -11,9 +13,10 @@ import torch
 from PIL import Image
 from tests.shared_data import shared_data
 
-from graphtrial.contract import Data, Part, Split
+from graphtrial.contract import Data, Labelled, Part, Split
 from graphtrial.data import DataError, load
 
+loading = importlib.import_module("graphtrial.data.load")  # the room gives its name to the function
 COLOURS = {"ant": (200, 0, 0), "bee": (0, 200, 0), "cat": (0, 0, 200)}
 PER_CLASS = {"train": 5, "test": 2}
 
@@ -98,7 +101,7 @@ def test_a_search_needs_no_test_images_and_does_not_open_them(folder):
         for image in (folder / "test" / name).iterdir():
             image.unlink()
     assert len(load(data_at(folder), Split.SEARCH).evaluation) == 3
-    with pytest.raises(DataError, match=r"data\.uri: .*set holds no test images for the final comparison"):
+    with pytest.raises(DataError, match=r"data\.uri: .*set holds no test images, and the final comparison needs some"):
         load(data_at(folder), Split.FULL)
 
 
@@ -112,14 +115,102 @@ def test_images_are_scaled_by_their_shorter_side_and_cut_to_the_middle(folder):
     assert torch.equal(train.images[0], torch.tensor([0, 0, 200], dtype=torch.uint8)[:, None, None].expand(3, 8, 8))
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "CMYK"])
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK", "I;16"])
 def test_images_of_any_mode_become_rgb(folder, mode):
-    """Grey, palette, transparent: three channels come out."""
+    """Grey, palette, transparent, printed, 16 bits: three channels of 8 bits come out, side by side with the others."""
     suffix = "jpg" if mode == "CMYK" else "png"
     (folder / "train" / "ant" / "00.png").unlink()
-    picture((255, 255, 255)).convert(mode).save(folder / "train" / "ant" / f"00.{suffix}")
+    grey = np.full((11, 30), 160)
+    images = {
+        "I;16": lambda: Image.fromarray((grey * 257).astype(np.uint16)),
+        "P": lambda: Image.fromarray(grey.astype(np.uint8)).convert("RGB").quantize(4),
+    }
+    image = images.get(mode, lambda: Image.fromarray(grey.astype(np.uint8)).convert("RGB").convert(mode, dither=0))()
+    assert image.mode == mode
+    image.save(folder / "train" / "ant" / f"00.{suffix}")
     train = load(data_at(folder), Split.FULL).train
-    assert (train.images[0] == 255).all()
+    expected = 255 if mode == "1" else 160
+    assert (train.images[0].int() - expected).abs().max() <= 2
+    assert (train.images[1].permute(1, 2, 0) == torch.tensor(COLOURS["ant"])).all()
+
+
+def test_a_palette_with_degrees_of_transparency_is_looked_up(folder):
+    """Pillow warns of it, and a warning is an error here."""
+    image = picture((200, 0, 0)).quantize(4)
+    image.save(folder / "train" / "ant" / "00.png", transparency=bytes([10, 200, 255, 0]))
+    train = load(data_at(folder), Split.FULL).train
+    assert (train.images[0].permute(1, 2, 0) == torch.tensor(COLOURS["ant"])).all()
+
+
+def test_pixels_of_unknown_range_are_refused(folder):
+    """Nobody can tell what is white in an image of floating-point numbers."""
+    (folder / "train" / "ant" / "00.png").unlink()
+    Image.fromarray(np.zeros((8, 8), np.float32)).save(folder / "train" / "ant" / "00.tif")
+    with pytest.raises(
+        DataError, match=r"00\.tif is damaged .*mode F, have no known range: store it with 8 or 16 bits"
+    ):
+        load(data_at(folder), Split.FULL)
+
+
+def test_one_class_only_is_refused(folder):
+    """There is nothing to tell apart."""
+    for name in ("bee", "cat"):
+        for part in ("train", "test"):
+            shutil.rmtree(folder / part / name)
+    with pytest.raises(DataError, match=r"data\.uri: all 5 training images of .*set are of one class"):
+        load(data_at(folder), Split.SEARCH)
+
+
+def test_a_class_that_a_search_would_use_up_is_named(folder):
+    """One image cannot be both trained and scored on; the comparison, which holds out nothing, takes it."""
+    for number in range(1, 5):
+        (folder / "train" / "bee" / f"{number:02}.png").unlink()
+    with pytest.raises(DataError, match=r"data\.searchValidation: of class 1 \(bee\) with 1 images none is left"):
+        load(data_at(folder), Split.SEARCH)
+    assert len(load(data_at(folder), Split.FULL).train) == 11
+
+
+def test_an_image_may_lie_deeper_in_its_class(folder):
+    """As torchvision finds it; the order is that of the names."""
+    picture(COLOURS["bee"]).save(folder / "train" / "bee" / "more.png")
+    (folder / "train" / "bee" / "deeper").mkdir()
+    (folder / "train" / "bee" / "more.png").rename(folder / "train" / "bee" / "deeper" / "more.png")
+    assert torch.bincount(load(data_at(folder), Split.FULL).train.labels).tolist() == [5, 6, 5]
+
+
+def test_large_images_are_kept_with_room_for_crops(folder):
+    """256 pixels for the 224 that networks see; up to 64 they are kept as they are seen."""
+    for size, kept in ((64, 64), (70, 80), (224, 256)):
+        train = load(data_at(folder, image_size=size), Split.SEARCH).train
+        assert (train.side, train.images.shape[2:]) == (size, (kept, kept))
+
+
+def test_a_large_set_stays_in_its_memory_map(folder, tmp_path, monkeypatch):
+    """Training, unlabelled and search validation images share the cache's pages, and are what copies would be."""
+    fields = {"search_validation": Part(count=3), "labelled": Labelled(count=4)}
+    copied = load(data_at(folder, **fields), Split.SEARCH, unlabelled=True, cache=str(tmp_path))
+    monkeypatch.setattr(loading, "_COPIED", 0)
+    mapped = load(data_at(folder, **fields), Split.SEARCH, unlabelled=True, cache=str(tmp_path))
+    for one, other in (
+        (copied.train, mapped.train),
+        (copied.evaluation, mapped.evaluation),
+        (copied.unlabelled, mapped.unlabelled),
+    ):
+        assert one.rows is None
+        assert len(other.images) == 15
+        assert torch.equal(other.images[other.rows], one.images)
+        assert torch.equal(other.labels, one.labels)
+    assert mapped.train.images.data_ptr() == mapped.evaluation.images.data_ptr()
+    assert torch.equal(mapped.mean, copied.mean)
+    assert torch.equal(mapped.std, copied.std)
+
+
+def test_the_index_of_an_archive_is_kept(archive, tmp_path, monkeypatch):
+    """Reading a large compressed archive from end to end at each start would cost minutes."""
+    cache = str(tmp_path / "cache")
+    assert_whole(load(data_at(archive), Split.FULL, cache=cache))
+    monkeypatch.setattr(tarfile, "open", lambda *_: pytest.fail("the archive was opened"))
+    assert_whole(load(data_at(archive), Split.FULL, cache=cache))
 
 
 def test_images_have_the_side_asked_for(folder):
@@ -138,9 +229,9 @@ def test_one_damaged_image_among_many_is_named_and_nothing_is_cached(folder, tmp
     """The message holds the file, and the next start decodes anew."""
     path = folder / "train" / "bee" / "03.png"
     path.write_bytes(damage_of(kind, path.read_bytes()))
-    with pytest.raises(DataError, match=r"set: train/bee/03\.png is damaged or no image .*; replace or remove it"):
+    with pytest.raises(DataError, match=r"set/train/bee/03\.png is damaged or no image \(.*\); replace or remove it"):
         load(data_at(folder), Split.SEARCH, cache=str(tmp_path / "cache"))
-    assert not (tmp_path / "cache").exists()
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
 
 
 def test_one_damaged_image_in_an_archive_is_named(folder, tmp_path):
@@ -148,7 +239,9 @@ def test_one_damaged_image_in_an_archive_is_named(folder, tmp_path):
     (folder / "train" / "bee" / "03.png").write_bytes(b"no image")
     with tarfile.open(tmp_path / "set.tar", "w") as tar:
         tar.add(folder, "deeper")
-    with pytest.raises(DataError, match=r"set\.tar: train/bee/03\.png is damaged"):
+    with pytest.raises(
+        DataError, match=r"set\.tar: deeper/train/bee/03\.png is damaged or no image \(Pillow knows no such"
+    ):
         load(data_at(tmp_path / "set.tar"), Split.SEARCH)
 
 
@@ -185,7 +278,9 @@ def test_an_archive_of_another_form_is_told_the_form(tmp_path):
     path = tmp_path / "other.tar"
     with tarfile.open(path, "w") as tar:
         tar.addfile(tarfile.TarInfo("readme"), io.BytesIO())
-    with pytest.raises(DataError, match=r"other\.tar holds no training images; expected train/<class>/<image>"):
+    with pytest.raises(
+        DataError, match=r"other\.tar holds no folder with train/ in it; expected train/<class>/<image>"
+    ):
         load(data_at(path), Split.SEARCH)
 
 

@@ -60,6 +60,22 @@ def test_labelled_images_are_drawn_after_the_split():
     assert as_set(full.evaluation) == as_set(everything.evaluation)
 
 
+@pytest.mark.parametrize("included", [False, True])
+def test_images_without_labels_are_the_rest_of_the_rest(included):
+    """In a search without its validation images; in the comparison these are unlabelled ones too."""
+    data = Data(
+        dataset="digits",
+        search_validation=Part(count=97),
+        labelled=Labelled(count=300),
+        unlabelled_includes_labelled=included,
+    )
+    search, full = (load(data, split, unlabelled=True) for split in (Split.SEARCH, Split.FULL))
+    assert load(data, Split.SEARCH).unlabelled is None
+    assert (len(search.unlabelled), len(full.unlabelled)) == ((700, 797) if included else (400, 497))
+    everything = sorted(as_set(search.train) + as_set(search.unlabelled) + as_set(search.evaluation))
+    assert (everything == as_set(load(DIGITS, Split.FULL).train)) is not included
+
+
 def test_statistics_are_those_of_the_images_trained_on():
     """Mean and standard deviation of pixels in 0..1, of the labelled images alone."""
     data = load(Data(dataset="digits", labelled=Labelled(count=100)), Split.SEARCH)
@@ -87,11 +103,7 @@ def test_images_are_laid_out_channels_last():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        (
-            {"dataset": "TinyImageNet"},
-            r"data\.dataset: TinyImageNet cannot be loaded by this version yet; use one of digits",
-        ),
-        ({"dataset": "mylab.sets:Small"}, r"data\.dataset: mylab\.sets:Small cannot be loaded by this version yet"),
+        ({"dataset": "TinyImageNet"}, r"data\.uri: is required for TinyImageNet: a path, file:// or s3:// URI"),
         (
             {"dataset": "digits", "image_size": 16},
             r"data\.imageSize: images of digits have 8 pixels a side; leave",
@@ -100,8 +112,8 @@ def test_images_are_laid_out_channels_last():
         ({"dataset": "CIFAR10"}, r"data\.uri: is required for CIFAR10"),
         ({"dataset": "ImageFolder"}, r"data\.uri: is required for ImageFolder"),
         (
-            {"dataset": "CIFAR10", "uri": "s3://data/cifar10"},
-            r"data\.uri: s3://data/cifar10 cannot be read by this",
+            {"dataset": "CIFAR10", "uri": "gs://data/cifar10"},
+            r"data\.uri: gs://data/cifar10 cannot be read; use a path, file:// or s3:// URI",
         ),
         ({"dataset": "CIFAR10", "uri": "/no/such"}, r"data\.uri: no such file or folder: /no/such$"),
         (

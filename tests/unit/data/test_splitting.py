@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphtrial.contract import Data, Labelled, Part
+from graphtrial.contract import Data, Labelled, Part, derive
 from graphtrial.data import DataError
-from graphtrial.data.splitting import labelled_of, search_split, stratified
+from graphtrial.data.splitting import labelled_of, search_split, stratified, unlabelled_of
 
 MODEST = settings(max_examples=60, deadline=None)
 SIZES = st.lists(st.integers(0, 30), min_size=1, max_size=8).filter(any)
@@ -132,3 +132,59 @@ def test_more_labelled_images_than_there_are_is_refused():
     train, _ = search_split(labels, data)
     with pytest.raises(DataError, match=r"data\.labelled\.count: 81 images asked for and 80 there"):
         labelled_of(train, labels, data)
+
+
+def test_fewer_labels_than_classes_are_refused():
+    """A class without a label could never be recognised."""
+    labels = labels_of([60, 40, 20])
+    data = Data(dataset="digits", labelled=Labelled(count=2))
+    with pytest.raises(DataError, match=r"data\.labelled\.count: 2 labels for 3 classes; ask for at least one of each"):
+        labelled_of(torch.arange(120), labels, data)
+
+
+@pytest.mark.parametrize("included", [False, True])
+def test_the_unlabelled_images_are_the_others_or_all(included):
+    """Spec 10: they exclude the labelled ones; FixMatch's code includes them."""
+    labels = labels_of([60, 40])
+    data = Data(dataset="digits", labelled=Labelled(count=10), unlabelled_includes_labelled=included)
+    candidates, _ = search_split(labels, data)
+    labelled = labelled_of(candidates, labels, data)
+    unlabelled = unlabelled_of(candidates, labelled, data)
+    assert set(unlabelled.tolist()) == set(candidates.tolist()) - (set() if included else set(labelled.tolist()))
+    assert len(unlabelled) == (80 if included else 70)
+
+
+def test_where_all_are_labelled_all_are_unlabelled_too():
+    """Without its label each image says as much as any other."""
+    candidates = torch.tensor([3, 5, 8])
+    assert torch.equal(unlabelled_of(candidates, candidates, Data(dataset="digits")), candidates)
+
+
+def test_labels_that_leave_none_unlabelled_are_refused():
+    """The message names both ways out."""
+    data = Data(dataset="digits", labelled=Labelled(count=3))
+    candidates = torch.tensor([3, 5, 8])
+    with pytest.raises(
+        DataError, match=r"data\.labelled\.count: 3 labels leave none of 3 images unlabelled; ask for few"
+    ):
+        unlabelled_of(candidates, candidates, data)
+
+
+@MODEST
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.data())
+def test_a_search_keeps_every_class_or_says_which_it_cannot(sizes, data):
+    """Either something of each class is trained on, or the error names one of which nothing would be."""
+    labels = labels_of(sizes)
+    count = data.draw(st.integers(1, max(1, len(labels) - 1)))
+    section = Data(dataset="digits", search_validation=Part(count=count))
+    names = [f"class{label}" for label in range(len(sizes))]
+    _, rest = stratified(labels, min(count, len(labels)), derive(0, "searchValidation"))
+    left = counts(labels[rest], len(sizes))
+    if min(left):
+        train, _ = search_split(labels, section, names)
+        assert torch.equal(train, rest)
+    else:
+        lost = left.index(0)
+        words = f"of class {lost} .class{lost}. with {sizes[lost]} images none is left|leave none to train on"
+        with pytest.raises(DataError, match=words):
+            search_split(labels, section, names)

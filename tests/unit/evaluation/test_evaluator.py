@@ -7,11 +7,12 @@ import torch
 from tests.trials import label_edge, transfer_edge
 from torch import nn
 
-from graphtrial.contract import Graph, Objective, Precision
+from graphtrial.contract import Graph, Length, Objective, Training
 from graphtrial.evaluation import Evaluator
 
 LABELS = torch.tensor([0, 1, 2, 0])
 RIGHT = torch.eye(3)[LABELS] * 2
+TRAINING = Training(length=Length(epochs=1))
 
 
 class Constant(nn.Module):
@@ -48,7 +49,7 @@ def graph(**changes):
     return Graph.model_validate({"nodes": [*nodes, frozen], "edges": edges} | changes)
 
 
-def evaluator(of, logits, **objective):
+def evaluator(of, logits, training=TRAINING, **objective):
     """One for networks that answer with these logits, and the networks."""
     networks = {name: Constant(output).train() for name, output in logits.items()}
     made = Evaluator(
@@ -56,7 +57,7 @@ def evaluator(of, logits, **objective):
         networks,
         batches,
         objective=Objective(**objective),
-        precision=Precision.FP32,
+        training=training,
         device=torch.device("cpu"),
     )
     return made, networks
@@ -140,3 +141,12 @@ def test_the_log_loss_of_mean_probabilities_is_that_of_the_mean():
     mean = sum(output.double().softmax(1) for output in outputs.values()) / 3
     expected = sum(math.log(mean[sample, label]) for sample, label in enumerate(LABELS.tolist())) / 4
     assert evaluate().score == pytest.approx(expected, abs=1e-6)
+
+
+def test_frozen_nodes_whose_statistics_drift_run_at_every_evaluation():
+    """On batch statistics (spec 10) a frozen network is another one after each update."""
+    training = TRAINING.model_copy(update={"frozen_batch_norm": False})
+    score, networks = evaluator(graph(), dict.fromkeys("123", RIGHT), training)
+    score()
+    score()
+    assert [network.runs for network in networks.values()] == [4, 4, 4]

@@ -7,12 +7,11 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphsearch.api import GraphSearch, GraphTrial, GraphTrialSpec, GraphTrialStatus, Outcome
+from graphsearch.api import GraphTrial, GraphTrialSpec, GraphTrialStatus, Outcome
 from graphsearch.search.comparison import (
     Row,
     Verdict,
     compare,
-    found_name,
     sentences,
     t_interval,
     t_quantile,
@@ -154,18 +153,6 @@ def test_log_loss_has_no_points() -> None:
     assert sentences(rows, Metric.NEGATIVE_LOG_LOSS) == [
         "The found graph is 0.103 better than independent training (95 % interval 0.089 to 0.118, 3 pairs)."
     ]
-
-
-def test_the_last_graph_of_a_fixed_list_is_compared() -> None:
-    """A list is a recipe: its last graph is the one that the others lead to; without a name it is the search's."""
-    listed = [GRAPH.model_copy(update={"name": name}).to_json() for name in ("a", "b")]
-
-    def search(graphs: list[dict[str, object]]) -> GraphSearch:
-        head = {"apiVersion": "graphsearch.io/v1alpha1", "kind": "GraphSearch", "metadata": {"name": "again"}}
-        return GraphSearch.model_validate(head | {"spec": {"data": {"dataset": "digits"}, "graphs": graphs}})
-
-    assert found_name(search(listed)) == "b"
-    assert found_name(search([GRAPH.to_json()])) == "again"
 
 
 SCORES = st.lists(st.floats(0, 1), min_size=2, max_size=8)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.searches import a_search
 
 from graphsearch.api import Baseline
-from graphsearch.search.contenders import baseline_graph, merge_equal
+from graphsearch.search.contenders import baseline_graph, found_name, merge_equal
 from graphtrial.contract import Graph, ScoreOf
 
 MODELS = {"1": "resnet8", "2": "resnet32", "3": "wrn-28-2"}
@@ -46,21 +47,21 @@ def trained(*names):
 
 def test_independent_trains_the_target_on_labels_alone():
     """Auxiliary nodes would not touch the score and are left out."""
-    graph = baseline_graph(Baseline.INDEPENDENT, FOUND, ScoreOf.TARGET_NODE)
+    graph = baseline_graph(Baseline.INDEPENDENT, FOUND, ScoreOf.TARGET_NODE, 32)
     assert shown(graph) == (trained("1"), [("Label", "1", "Through", 1.0)], "1")
 
 
 @pytest.mark.parametrize("score_of", [ScoreOf.ENSEMBLE, ScoreOf.TARGET_NODE])
 def test_mutual_learning_joins_all_nodes_both_ways(score_of):
     """All KL edges Through at temperature 1 between untrained nodes, the frozen one among them."""
-    nodes, edges, target = shown(baseline_graph(Baseline.MUTUAL_LEARNING, FOUND, score_of))
+    nodes, edges, target = shown(baseline_graph(Baseline.MUTUAL_LEARNING, FOUND, score_of, 32))
     pairs = [(s, t, "Through", 1.0) for s in ("1", "2", "3", "Label") for t in ("1", "2", "3") if s != t]
     assert (nodes, edges, target) == (trained("1", "2", "3"), sorted(pairs), "1")
 
 
 def test_distillation_has_the_largest_auxiliary_model_as_frozen_teacher():
     """KL at temperature 2 from a pretrained wrn-28-2, the costliest auxiliary."""
-    graph = baseline_graph(Baseline.DISTILLATION, FOUND, ScoreOf.TARGET_NODE)
+    graph = baseline_graph(Baseline.DISTILLATION, FOUND, ScoreOf.TARGET_NODE, 32)
     assert shown(graph) == (
         [*trained("1"), ("2", "Frozen", "wrn-28-2")],
         [("2", "1", "Through", 2.0), ("Label", "1", "Through", 1.0)],
@@ -69,9 +70,17 @@ def test_distillation_has_the_largest_auxiliary_model_as_frozen_teacher():
     assert graph.nodes[1].weights.pretrained.copy_number == 0
 
 
+@pytest.mark.parametrize(("side", "largest"), [(32, "wrn-28-2"), (224, "resnet18")])
+def test_which_model_is_the_largest_depends_on_the_images(side, largest):
+    """On small images a ResNet18 halves the side before it begins; on large ones wide networks begin with 32 pixels."""
+    nodes = [{"name": str(place), "model": model} for place, model in enumerate(("resnet8", "resnet18", "wrn-28-2"))]
+    found = Graph.model_validate({"nodes": nodes, "edges": [edge("Label", "0")]})
+    assert baseline_graph(Baseline.DISTILLATION, found, ScoreOf.TARGET_NODE, side).nodes[1].model == largest
+
+
 def test_all_through_opens_every_gate_and_thaws_who_is_fed():
     """The found graph's edges, cut ones too, with gate Through; its frozen node learns by them."""
-    nodes, edges, _ = shown(baseline_graph(Baseline.ALL_THROUGH, FOUND, ScoreOf.TARGET_NODE))
+    nodes, edges, _ = shown(baseline_graph(Baseline.ALL_THROUGH, FOUND, ScoreOf.TARGET_NODE, 32))
     assert nodes == trained("1", "2", "3")
     assert edges == [
         ("1", "2", "Through", 1.0),
@@ -83,7 +92,7 @@ def test_all_through_opens_every_gate_and_thaws_who_is_fed():
 
 def test_a_distilled_ensemble_leaves_its_teacher_out_of_the_mean():
     """Scored by the ensemble, every node is a student, and an ensemble node names just them."""
-    graph = baseline_graph(Baseline.DISTILLATION, FOUND, ScoreOf.ENSEMBLE)
+    graph = baseline_graph(Baseline.DISTILLATION, FOUND, ScoreOf.ENSEMBLE, 32)
     assert [(node.name, str(node.kind)) for node in graph.nodes] == [
         ("1", "Trained"),
         ("2", "Trained"),
@@ -102,7 +111,7 @@ def test_every_baseline_of_an_ensemble_is_a_graph(baseline, target, score_of):
     mean = {"name": "mean", "kind": "Ensemble", "members": ["2", "3"], "average": "Probabilities"}
     labels = [edge("Label", name) for name in MODELS]
     found = a_graph([*labels, edge("1", "2")], extra=[mean], target=target)
-    graph = baseline_graph(baseline, found, score_of)
+    graph = baseline_graph(baseline, found, score_of, 32)
     kept = [node for node in graph.nodes if node.name == "mean"]
     assert all((node.members, str(node.average)) == (("2", "3"), "Probabilities") for node in kept)
     scored = score_of is ScoreOf.ENSEMBLE or (target == "mean" and score_of is ScoreOf.TARGET_NODE)
@@ -116,3 +125,11 @@ def test_equal_graphs_become_one_contender():
     third = a_graph([edge("Label", "1", "Linear")])
     assert merge_equal([("a", one), ("b", third), ("c", other)]) == [(("a", "c"), one), (("b",), third)]
     assert [names for names, _ in merge_equal([("a", one), ("c", other)], alone={"c"})] == [("a",), ("c",)]
+
+
+def test_the_last_graph_of_a_fixed_list_is_compared():
+    """A list is a recipe: its last graph is the one that the others lead to; without a name it is the search's."""
+    listed = [a_graph([edge("Label", "1")]).model_copy(update={"name": name}).to_json() for name in ("a", "b", "")]
+    assert found_name(a_search().graphs(*listed[:2]).settled()) == "b"
+    assert found_name(a_search().graphs(listed[2]).settled()) == "s"
+    assert found_name(a_search().settled()) == "Found"

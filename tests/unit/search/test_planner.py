@@ -120,7 +120,7 @@ def test_no_new_graphs_once_the_goal_is_reached():
 
 
 def test_too_many_failed_trials_end_the_search():
-    """MaxFailedTrials may fail; one more ends it, with the last failure's message."""
+    """B7: maxFailedTrials may fail; one more ends it, with the last failure's message."""
     world = a_world(a_search().trials(9).budget(maxFailedTrials=1))
     world.look((0, 1, 0.5))
     for index in (0, 1):
@@ -157,7 +157,7 @@ CRASHES = [
 
 @pytest.mark.parametrize(("attempts", "expected"), [c[1:] for c in CRASHES], ids=[c[0] for c in CRASHES])
 def test_what_a_trial_survives(attempts, expected):
-    """Only crashes without progress are charged; refusal and divergence are final."""
+    """B23: only crashes without progress are charged; refusal and divergence are final."""
     world = a_world(a_search().trials(1))
     for evaluation, code in attempts:
         if evaluation:
@@ -181,6 +181,29 @@ def test_a_score_that_is_not_finite_stops_at_the_last_evaluation_too(score):
     world = a_world(a_search().trials(1)).look((0, 1, 0.5)).look((0, 8, score)).end(0)
     assert world.outcome(0) is Outcome.DIVERGED
     assert world.ledger.search.reason is Reason.NO_TRIAL_COMPLETED
+
+
+def test_more_slots_than_trials_are_no_mistake():
+    """B8: all trials run at once, and no more of them."""
+    assert a_world(a_search().trials(2).parallel(9)).running == [0, 1]
+
+
+def test_a_trials_score_is_that_of_its_last_evaluation():
+    """B10: neither its best nor its worst on the way; who is best follows from that."""
+    world = a_world(a_search().trials(2).parallel(2)).look((1, 1, 0.2)).look((0, 1, 0.99))
+    world.finish(0, 0.11).finish(1, 0.5)
+    assert [world.ledger.trials[index].status.score for index in (0, 1)] == [0.11, 0.5]
+    assert world.ledger.search.winner == 1
+
+
+def test_rungs_need_no_company():
+    """B16: with one slot each trial is judged as it reports, and one that fails holds up nobody."""
+    world = a_world(a_search().trials(3)).look((0, 1, 0.9)).end(0, 12)
+    assert world.running == [1]
+    world.look((1, 1, 0.5)).finish(1, 0.6)
+    assert world.running == [2]
+    world.look((2, 1, 0.4)).end(2, 143)
+    assert [world.outcome(index) for index in (0, 1, 2)] == [Outcome.DIVERGED, Outcome.SUCCEEDED, Outcome.STOPPED]
 
 
 def test_a_failed_trial_leaves_the_population():

@@ -61,7 +61,7 @@ a repeated one, and V31's last, which comes from a trial that was stopped before
 
 @pytest.mark.parametrize(("eta", "reports", "expected"), [v[1:] for v in VECTORS], ids=[v[0] for v in VECTORS])
 def test_decides_like_optuna(eta, reports, expected):
-    """Each report, planned on its own, gives the decision of Optuna's pruner."""
+    """B15: each report, planned on its own, gives the decision of Optuna's pruner."""
     trials = 1 + max(index for index, _, _ in reports)
     world = HandPlayed(a_search().trials(trials).parallel(trials).evaluations(eta**6).halving(eta).settled()).look()
     shown = ""
@@ -176,7 +176,7 @@ def test_ranks_are_those_of_a_sorted_list(scores, eta):
 @settings(deadline=None, max_examples=50)
 @given(st.lists(finite, min_size=1, max_size=40), st.integers(2, 5))
 def test_the_cut_is_the_lowest_score_that_would_go_on(scores, eta):
-    """At least max(1, n // eta) recorded scores reach the cut, and fewer lie above it."""
+    """B15: at least max(1, n // eta) recorded scores reach the cut, and fewer lie above it."""
     table = RungTable()
     for index, score in enumerate(scores):
         table.add(score, index)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from graphsearch.api import Space
 from graphsearch.search.space import EmptySpaceError, distinct_size, draw, nominal_size, possible_edges, rule_for
-from graphtrial.contract import GateType, Graph, NodeKind, ScoreOf, score_violations
+from graphtrial.contract import GateType, Graph, NodeKind, ScoreOf, graph_digest, score_violations
 
 FOUR = ["Through", "Cutoff", "Linear", "Correct"]
 CHAPTER_4 = ["KL", "ProbabilityApart", "AttentionTogether", "AttentionApart", "Together", "Apart"]
@@ -46,17 +46,58 @@ def test_a_continuous_space_has_no_size():
 
 
 def test_the_size_counts_what_the_draw_can_give():
-    """All graphs of a small space with EMA nodes are drawn, and none beside them."""
-    gates = {"gates": ["Through", "Linear"]}
+    """All graphs of a small space with EMA edges are drawn, and none beside them."""
+    through = {"gates": ["Through"]}
     space = a_space(
         3,
-        {"kind": "Label", **gates},
-        {"from": "1", "to": "2", "losses": ["Consistency"], "gates": ["Through"]},
-        auxiliaries=["resnet8"],
-        auxiliaryKinds=["Trained", "EMA"],
+        {"kind": "Label", "gates": ["Through", "Linear"]},
+        {"from": "1", "to": "2", "losses": ["Consistency"], "ema": True, "gates": ["Through", "Cutoff", "Linear"]},
+        {"from": "2", "to": "3", "ema": True, **through, "losses": ["Consistency"]},
+        {"from": "1", "to": "3", "ema": True, **through, "losses": ["Consistency"]},
+        auxiliaries=["resnet8", "resnet14"],
     )
-    drawn = {draw(space, ScoreOf.TARGET_NODE, 0, index).model_dump_json() for index in range(2000)}
-    assert len(drawn) == nominal_size(space) == 2**3 + 2**2 * 1 + 2**2 * 2 + 2 * 1
+    drawn = {graph_digest(draw(space, ScoreOf.TARGET_NODE, 0, index)) for index in range(4000)}
+    nobody_follows = 2**3 * 2**2 * 3
+    second_follows_first = 2 * (2 * 2)  # 3 learns from 1 and 2
+    third_follows_first_or_second = 2 * (2 * 2 * 3) * 2
+    both_follow_first = 2
+    size = nobody_follows + second_follows_first + third_follows_first_or_second + both_follow_first
+    assert len(drawn) == distinct_size(space) == size
+    assert nominal_size(space) == 2**2 * 2**3 * (2 * 3) * 2 * 2
+
+
+def test_an_ema_edge_is_one_choice_among_the_losses():
+    """A quarter of 2,000 drawn edges of three losses and EMA; the node then follows, and nothing else leads there."""
+    losses = ["Consistency", "PseudoLabel", "ThresholdedPseudoLabel"]
+    space = a_space(
+        2,
+        {"kind": "Label", "gates": ["Through"]},
+        {"kind": "Self", "losses": losses, "gates": ["Linear"]},
+        {"from": "1", "to": "2", "losses": losses, "ema": True, "gates": ["Through", "Linear"]},
+    )
+    graphs = [draw(space, ScoreOf.BEST_NODE, 3, index) for index in range(2000)]
+    assert {len([edge for edge in graph.edges if edge.destination == "2"]) for graph in graphs if follows(graph)} == {0}
+    kinds = collections.Counter(follows(graph) or str(graph.edges[-1].loss.type) for graph in graphs)
+    assert set(kinds) == {*losses, "1"}
+    assert chi_square(kinds, 4) < 16.27
+
+
+def follows(graph):
+    """Whom node 2 follows."""
+    return graph.node("2").follows
+
+
+def test_an_edge_that_is_ema_only():
+    """Mean Teacher's average in every graph; what it says back is drawn."""
+    space = a_space(
+        2,
+        {"from": "Label", "to": "1", "gates": ["Through"]},
+        {"from": "1", "to": "2", "ema": True, "gates": ["Through"]},
+        {"from": "2", "to": "1", "losses": ["Consistency", "PseudoLabel"], "gates": ["Through"]},
+    )
+    drawn = {graph_digest(draw(space, ScoreOf.TARGET_NODE, 0, index)) for index in range(40)}
+    assert len(drawn) == distinct_size(space) == 2
+    assert follows(draw(space, ScoreOf.TARGET_NODE, 0, 0)) == "1"
 
 
 def rule(space, source, destination):
@@ -149,10 +190,10 @@ def spaces(draw_from):
     if draw_from(st.booleans()):
         losses = draw_from(st.sampled_from([["Consistency"], ["PseudoLabel", "ThresholdedPseudoLabel"]]))
         rules.append({"kind": "Self", "losses": losses, "gates": draw_from(gates)})
+        rules.append({"kind": "Transfer", "losses": losses, "ema": draw_from(st.booleans()), "gates": draw_from(gates)})
     return a_space(
         draw_from(st.integers(1, 4)),
         *rules,
-        auxiliaryKinds=draw_from(st.sampled_from([["Trained"], ["Trained", "EMA"]])),
         isolatedNodes=draw_from(st.sampled_from(["Pretrained", "Random", "Redraw"])),
     )
 
@@ -199,7 +240,7 @@ def test_a_graph_that_breaks_the_rules_is_drawn_again():
 
 
 def test_a_space_in_which_nothing_learns_says_what_to_allow():
-    """All gates into the target are Cutoff."""
+    """B14: all gates into the target are Cutoff: no sampler can help, so it is refused and not tried again."""
     space = a_space(2, {"kind": "Label", "gates": ["Cutoff"]})
     with pytest.raises(EmptySpaceError) as raised:
         draw(space, ScoreOf.TARGET_NODE, 0, 0)

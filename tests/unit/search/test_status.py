@@ -37,8 +37,9 @@ def test_time_that_was_lost():
 
 
 def test_what_a_search_is_doing():
-    """Searching, paused, choosing, comparing, over."""
+    """Searching, paused, choosing, comparing, compressing, over."""
     search = a_search().with_nodes(2, "resnet8").never_stopping().trials(2).parallel(2).compared(2, 1)
+    search = search.having(compression={"student": "resnet8", "lessons": ["EnsembleProbability"]})
     world = HandPlayed(search.settled()).look()
 
     def reason():
@@ -54,7 +55,16 @@ def test_what_a_search_is_doing():
     seen.append(reason())
     world.finish(4, 0.6)
     seen.append(reason())
-    assert seen == [Reason.SEARCHING, Reason.PAUSED, Reason.CHOOSING, Reason.COMPARING, Reason.COMPLETED]
+    world.finish(5, 0.6).finish(6, 0.6)
+    seen.append(reason())
+    assert seen == [
+        Reason.SEARCHING,
+        Reason.PAUSED,
+        Reason.CHOOSING,
+        Reason.COMPARING,
+        Reason.COMPRESSING,
+        Reason.COMPLETED,
+    ]
 
 
 def test_a_decision_that_the_facts_do_not_explain_is_told():

@@ -123,6 +123,17 @@ def test_an_object_without_its_digest_is_refused(store, tmp_path, sidecar):
         store.read("a")
 
 
+def test_an_object_of_somebody_elses_may_lack_its_digest(store, tmp_path):
+    """Where the reader says so; one that has a digest is verified all the same."""
+    store.write("a", b"weights")
+    path = tmp_path / "store" / "a.sha256"
+    path.unlink()
+    assert store.read("a", unsigned=True) == b"weights"
+    path.write_text(f"{'0' * 64}  a\n")
+    with pytest.raises(Corrupt, match="store/a is corrupt"):
+        store.read("a", unsigned=True)
+
+
 @pytest.mark.parametrize(("rename", "survivor"), [(0, b"old"), (1, b"old"), (2, b"new")])
 def test_a_crash_between_the_steps_of_a_write_leaves_one_good_object(store, monkeypatch, rename, survivor):
     """Killed before the sidecar, the object or the last sidecar is renamed, the store holds old or new, verified."""

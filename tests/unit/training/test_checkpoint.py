@@ -40,7 +40,7 @@ def snapshot(step, rungs=()):
     )
     weights = {"1": {"weight": torch.randn(3, 2, generator=generator), "count": torch.tensor(step)}}
     momentum = [torch.randn(2, 3, 4, 4, generator=generator).to(memory_format=torch.channels_last)]
-    return Snapshot(progress, weights, momentum, torch.tensor([1.25], dtype=torch.float64))
+    return Snapshot(progress, weights, momentum, torch.tensor([1.25], dtype=torch.float64), torch.tensor([step]))
 
 
 def checkpoints(folder):
@@ -67,6 +67,7 @@ def test_a_checkpoint_keeps_every_tensor_and_its_layout():
     assert torch.equal(actual.momentum[0], expected.momentum[0])
     assert actual.momentum[0].stride() == expected.momentum[0].stride()
     assert actual.loss_sums.dtype == torch.float64
+    assert torch.equal(actual.conflicts, expected.conflicts)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +260,7 @@ def test_copies_do_not_follow_the_training(store):
     """What is stored in the background is the state at its step, whatever happens to the tensors meanwhile."""
     live, expected = snapshot(7), snapshot(7)
     copied = live.copied()
-    for tensor in (*live.networks["1"].values(), *live.momentum, live.loss_sums):
+    for tensor in (*live.networks["1"].values(), *live.momentum, live.loss_sums, live.conflicts):
         tensor.zero_()
     assert encode(copied) == encode(expected)
     assert copied.momentum[0].stride() == expected.momentum[0].stride()

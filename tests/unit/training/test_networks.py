@@ -110,3 +110,91 @@ def test_a_teacher_that_is_no_object_of_torch_is_corrupt(tmp_path):
     open_store(tmp_path.as_uri()).write("bad.pt", b"bad")
     with pytest.raises(Corrupt, match=r"bad\.pt cannot be read"):
         networks(tmp_path, graph=three_nodes(), teachers={"3": (tmp_path / "bad.pt").as_uri()})
+
+
+def graph_of(*nodes, edges=()):
+    """Trained nodes, or what else they say, with a label edge into the first."""
+    return {"nodes": list(nodes), "edges": [label_edge(nodes[0]["name"]), *edges]}
+
+
+def attention_edge(source, destination, **loss):
+    """A+ between two nodes."""
+    return {"source": source, "destination": destination, "loss": {"type": "AttentionTogether"} | loss}
+
+
+def test_an_ema_node_starts_as_a_copy_of_the_node_that_it_follows(tmp_path):
+    """A network of its own, without gradient, wherever the two stand in the list."""
+    graph = graph_of({"name": "1", "model": "resnet8"}, {"name": "2", "model": "wrn-10-1"})
+    graph["nodes"].insert(0, {"name": "3", "kind": "EMA", "follows": "2"})
+    graph["target"] = "1"
+    made, _ = networks(tmp_path, graph=graph)
+    assert list(made) == ["3", "1", "2"]
+    assert same(made["3"], made["2"])
+    assert made["3"] is not made["2"]
+    assert not any(parameter.requires_grad for parameter in made["3"].parameters())
+    assert all(parameter.requires_grad for parameter in made["2"].parameters())
+
+
+def test_nodes_of_one_trunk_have_one_module_below(tmp_path):
+    """That of the first of them, whose upper layers stay their own; another trunk is another module."""
+    names = {"1": "a", "2": "a", "3": "b", "4": "b", "5": ""}
+    nodes = [{"name": name, "model": "resnet8"} | ({"trunk": trunk} if trunk else {}) for name, trunk in names.items()]
+    made, _ = networks(tmp_path, needed="12345", graph=graph_of(*nodes))
+    alone, _ = networks(tmp_path, needed="12345", graph=graph_of(*({"name": n, "model": "resnet8"} for n in names)))
+    assert made["1"].lower is made["2"].lower
+    assert made["3"].lower is made["4"].lower
+    assert len({id(network.lower) for network in made.values()}) == 3
+    assert same(made["1"].lower, alone["1"].lower)
+    assert all(same(made[name].last, alone[name].last) for name in names)
+
+
+def test_a_trunk_needs_lower_layers(tmp_path):
+    """A model of the user's own may have none, and only here is that known."""
+    nodes = [{"name": name, "model": "torch.nn:Plain", "trunk": "a"} for name in "12"]
+    with pytest.raises(RefusedError, match=r"graph.nodes\[0\].model: torch.nn:Plain: the module torch.nn has no class"):
+        networks(tmp_path, graph=graph_of(*nodes))
+    for node in nodes:
+        node["model"] = "tests.unit.training.test_networks:Plain"
+    with pytest.raises(RefusedError, match=r"graph.nodes\[0\].trunk: Plain has no layers to share"):
+        networks(tmp_path, graph=graph_of(*nodes))
+
+
+class Plain(torch.nn.Module):
+    """A model of a user's own that gives logits only."""
+
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.linear = torch.nn.Linear(channels, classes)
+
+    def forward(self, images):
+        """Logits of the mean colour."""
+        return self.linear(images.mean((2, 3)))
+
+
+def test_an_attention_loss_needs_a_map(tmp_path):
+    """Of the user's own models only a built one tells."""
+    nodes = [{"name": "1", "model": "resnet8"}, {"name": "2", "model": "tests.unit.training.test_networks:Plain"}]
+    graph = graph_of(*nodes, edges=[attention_edge("2", "1")])
+    message = (
+        r"graph.edges\[1\].loss.type: AttentionTogether is an attention loss on a model without a map, that of node '2'"
+    )
+    with pytest.raises(RefusedError, match=message):
+        networks(tmp_path, graph=graph)
+    graph["edges"][1]["gate"] = {"type": "Cutoff"}
+    assert set(networks(tmp_path, graph=graph)[0]) == {"1", "2"}
+
+
+def test_unequal_maps_are_refused_unless_they_are_resized(tmp_path):
+    """An ABN's map has twice the side of its ResNet's; the message names both."""
+    nodes = [{"name": "1", "model": "resnet8"}, {"name": "2", "model": "abn-resnet8"}]
+    message = r"graph.edges\[1\].loss.resize: the map of '2' is 4x4 and that of '1' 2x2; give resize: Bilinear"
+    with pytest.raises(RefusedError, match=message):
+        networks(tmp_path, graph=graph_of(*nodes, edges=[attention_edge("2", "1")]))
+    resized = graph_of(*nodes, edges=[attention_edge("2", "1", resize="Bilinear")])
+    assert set(networks(tmp_path, graph=resized)[0]) == {"1", "2"}
+
+
+def test_a_model_that_cannot_take_the_images_is_named(tmp_path):
+    """At its node."""
+    with pytest.raises(RefusedError, match=r"graph.nodes\[0\].model: torchvision:alexnet cannot take images of 1 cha"):
+        networks(tmp_path, graph=graph_of({"name": "1", "model": "torchvision:alexnet"}))

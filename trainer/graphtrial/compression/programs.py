@@ -31,6 +31,8 @@ TOLERANCE = 1e-4
 _EXTRA = ("onnx", "onnxscript", "onnxruntime")
 
 _log = logging.getLogger(__name__)
+for _chatty in ("onnx_ir", "onnxscript"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 
 class MismatchError(Exception):
@@ -72,13 +74,14 @@ def export(network: nn.Module, name: str, *, model: str, mean: Tensor, std: Tens
         model: The network's, for whoever loads its weights.
         mean: float32 [C], which it expects subtracted from pixels in 0..1.
         std: float32 [C], by which it expects them divided.
-        images: Samples, uint8 [B, C, S, S], B >= 2.
+        images: Samples, float32 in 0..1, [B, C, S, S].
 
     Raises:
         MismatchError: If a program gives other logits for the samples than the network; the message says how far off.
     """
     program = _Program(_plain(network), mean.cpu(), std.cpu()).eval()
-    samples = images.cpu().contiguous().float() / 255
+    # Traced with one image, a program would take one image only.
+    samples = images.cpu().contiguous() if len(images) > 1 else torch.cat([images, images]).cpu()
     with torch.no_grad():
         expected = program(samples)
     about = {
@@ -93,7 +96,10 @@ def export(network: nn.Module, name: str, *, model: str, mean: Tensor, std: Tens
         ("torch.export", "pt2", lambda: _torch_export(program, samples)),
         ("ONNX", "onnx", lambda: _onnx(program, samples)),
     ]
-    return [_made(kind, f"{name}.{ending}", make, expected) for kind, ending, make in forms]
+    shape = tuple(samples.shape[1:])
+    return [
+        _made(Exported(name=f"{name}.{ending}", kind=kind, shape=shape), make, expected) for kind, ending, make in forms
+    ]
 
 
 def _plain(network: nn.Module) -> nn.Module:
@@ -105,22 +111,22 @@ def _plain(network: nn.Module) -> nn.Module:
     return plain
 
 
-def _made(kind: str, name: str, make: Callable[[], tuple[bytes, Tensor]], expected: Tensor) -> Export:
+def _made(asked: Exported, make: Callable[[], tuple[bytes, Tensor]], expected: Tensor) -> Export:
     try:
         content, logits = make()
     except Exception as error:  # what torch cannot trace, it says in exceptions of every kind
         problem = " ".join(str(error).split())[:300] or repr(error)
-        _log.warning("no %s of the network: %s", kind, problem)
-        return Export(Exported(name="", kind=kind, problem=problem), b"")
+        _log.warning("no %s of the network: %s", asked.kind, problem)
+        return Export(asked.model_copy(update={"name": "", "problem": problem}), b"")
     tolerance = TOLERANCE * max(1.0, float(expected.abs().max()))
-    difference = float((logits - expected).abs().max())
+    name, difference = asked.name, float((logits - expected).abs().max())
     if not difference <= tolerance:
         raise MismatchError(
             f"{name}: its logits differ from the network's by up to {difference:.2g}, where {tolerance:.2g} is allowed"
         )
-    said = Exported(name=name, kind=kind, size=len(content), difference=difference, tolerance=tolerance)
+    measured = {"size": len(content), "difference": difference, "tolerance": tolerance}
     _log.info("%s: %d bytes, logits differ from the network's by up to %.2g", name, len(content), difference)
-    return Export(said, content)
+    return Export(asked.model_copy(update=measured), content)
 
 
 def _weights(program: _Program, about: dict[str, str], samples: Tensor) -> tuple[bytes, Tensor]:

@@ -32,7 +32,7 @@ from graphtrial.contract.catalogue import (
     model_size,
     takes_torchvision_weights,
 )
-from graphtrial.contract.datasets import DATASET_PATTERN, DATASETS, PLANNED_DATASETS, Dataset
+from graphtrial.contract.datasets import DATASET_PATTERN, DATASETS, Dataset, image_side
 from graphtrial.contract.events import EVENTS, Event, EventKind, events_of, events_text
 from graphtrial.contract.exit_codes import ExitCode
 from graphtrial.contract.graph import Graph
@@ -106,7 +106,6 @@ __all__ = [
     "MAPS",
     "MODELS",
     "MODEL_PATTERN",
-    "PLANNED_DATASETS",
     "SPEC_VARIABLE",
     "TEMPERED",
     "TORCHVISION_PATTERN",
@@ -174,6 +173,7 @@ __all__ = [
     "events_text",
     "gives_logits_only",
     "graph_digest",
+    "image_side",
     "is_built_in",
     "model_problem",
     "model_size",

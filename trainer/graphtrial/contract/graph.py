@@ -57,6 +57,15 @@ class Graph(Model):
                 return node
         raise KeyError(name)
 
+    def model_of(self, name: str) -> str:
+        """The model of a network: that of the node which an EMA node follows; empty for an Ensemble node.
+
+        Raises:
+            KeyError: If there is no such node.
+        """
+        node = self.node(name)
+        return self.node(node.follows).model if node.follows else node.model
+
     def live_edges(self) -> tuple[Edge, ...]:
         """Edges that are not cut, in the written order."""
         return tuple(edge for edge in self.edges if edge.is_live)

@@ -237,6 +237,8 @@ class Exported(Model):
     """Of the object below ``exports/``, such as ``student.pt2``; empty: it could not be made."""
     kind: str
     """``safetensors``, ``torch.export`` or ``ONNX``."""
+    shape: tuple[int, ...] = ()
+    """Of one image that it takes: channels, height, width."""
     size: int = 0
     """Bytes."""
     difference: float = 0.0

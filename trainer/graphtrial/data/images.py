@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
+
+_AT_ONCE = 2**20
+"""Grey levels that are summed at a time."""
 
 
 class DataError(Exception):
@@ -69,9 +73,22 @@ class Part(NamedTuple):
     """The training or the test images of a data set as they lie on disk, possibly memory-mapped."""
 
     pixels: np.ndarray
-    """uint8 [N, S, S, C]."""
+    """uint8 [N, K, K, C]."""
     labels: np.ndarray
     """int64 [N]."""
     classes: int
     names: tuple[str, ...] = ()
     """What identifies each image beyond its index: ``file size``. Empty where the index does."""
+    class_names: tuple[str, ...] = ()
+    """Empty where classes have none."""
+    sums: np.ndarray | None = None
+    """int64 [N, 2, C]: of each image the sum of its grey levels and of their squares; None where nobody has counted."""
+
+
+def sums_of(pixels: np.ndarray) -> Iterator[np.ndarray]:
+    """``Part.sums``, image by image: int64 [2, C] of each of uint8 [N, K, K, C]."""
+    count, side, _, channels = pixels.shape
+    at_once = max(1, _AT_ONCE // (side * side * channels))
+    for start in range(0, count, at_once):
+        values = pixels[start : start + at_once].reshape(-1, side * side, channels).astype(np.int64)
+        yield from np.stack([values.sum(1), (values * values).sum(1)], 1)

@@ -99,16 +99,13 @@ def rand_augment(images: Tensor, draws: Draws) -> Tensor:
         uint8 [B, C, S, S].
     """
     side, device = images.shape[-1], images.device
-    at = torch.arange(images.shape[0])
-    """For each image, which place it has in the batch as it is sorted now."""
-    orders, parameters = [], []
-    for operations, strengths in zip(draws.operations, draws.strengths, strict=True):
-        order = torch.argsort(operations, stable=True)
-        orders.append(at[order])
-        parameters.append(_parameters(operations[order], strengths[order], side))
-        at = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
-    moved_orders = torch.stack([*orders, at]).to(device, non_blocking=True)
-    moved_parameters = torch.stack(parameters).to(device, non_blocking=True)
+    sorted_by = torch.argsort(draws.operations, dim=1, stable=True)
+    places = torch.argsort(sorted_by, dim=1)
+    # From the order of one round to that of the next; after the last, back to the batch's own.
+    steps = [sorted_by[0], *(before[after] for before, after in zip(places, sorted_by[1:], strict=False)), places[-1]]
+    parameters = _parameters(draws.operations.gather(1, sorted_by), draws.strengths.gather(1, sorted_by), side)
+    moved_orders = torch.stack(steps).to(device, non_blocking=True)
+    moved_parameters = parameters.to(device, non_blocking=True)
     for order, parameter, operations in zip(moved_orders, moved_parameters, draws.operations, strict=False):
         images = images.index_select(0, order)
         _apply(images, torch.bincount(operations, minlength=len(Operation)).tolist(), parameter)
@@ -146,7 +143,7 @@ def _apply(images: Tensor, counts: list[int], parameters: Tensor) -> None:
 
 
 def _parameters(operations: Tensor, strengths: Tensor, side: int) -> Tensor:
-    """float64 [B, 6]: for the affine ones Pillow's fixed-point coefficients, for the others one number and zeros.
+    """Pillow's fixed-point coefficients of the affine ones, a number and zeros of the others: float64 [rounds, B, 6].
 
     Source x of output pixel (x, y) is (a x + b y + c) / 65536, source y (d x + e y + f) / 65536, both rounded down.
     """
@@ -167,12 +164,12 @@ def _parameters(operations: Tensor, strengths: Tensor, side: int) -> Tensor:
         Operation.TRANSLATE_Y: (ones, zeros, zeros, zeros, ones, shift),
         Operation.ROTATE: turned,
     }
-    result = torch.stack([number, *[zeros] * 5], 1)
+    result = torch.stack([number, *[zeros] * 5], 2)
     for operation, (a, b, c, d, e, f) in matrices.items():
         # Pillow asks for the middle of each pixel.
-        exact = torch.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5], 1)
+        exact = torch.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5], 2)
         fixed = (exact * _ONE + 0.5).floor()
-        result = torch.where((operations == operation)[:, None], fixed, result)
+        result = torch.where((operations == operation)[..., None], fixed, result)
     return result
 
 

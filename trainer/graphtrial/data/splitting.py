@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,11 +11,16 @@ from graphtrial.contract import Data, derive
 from graphtrial.data.images import DataError
 
 
-def search_split(labels: Tensor, data: Data) -> tuple[Tensor, Tensor]:
+def search_split(labels: Tensor, data: Data, classes: Sequence[str] = ()) -> tuple[Tensor, Tensor]:
     """Indices of training and of search validation images: int64, sorted, disjoint, together all.
 
+    Args:
+        labels: int64 [N].
+        data: Says how many are held out.
+        classes: Their names, for messages; none if they have none.
+
     Raises:
-        DataError: If nothing would be left to train on.
+        DataError: If nothing would be left to train on, or nothing of a class.
     """
     part = data.search_validation
     count = part.count or max(1, round((part.fraction or 0.0) * len(labels)))
@@ -23,6 +30,15 @@ def search_split(labels: Tensor, data: Data) -> tuple[Tensor, Tensor]:
         )
         raise DataError(message)
     held_out, rest = stratified(labels, count, derive(part.seed, "searchValidation"))
+    there, left = torch.bincount(labels), torch.bincount(labels[rest], minlength=int(labels.max()) + 1)
+    if lost := torch.nonzero((there > 0) & (left == 0)).flatten().tolist():
+        name = f"{lost[0]} ({classes[lost[0]]})" if classes else str(lost[0])
+        message = (
+            f"data.searchValidation: of class {name} with {int(there[lost[0]])} images none is left to train on beside "
+            f"the {count} held out; a search needs two of each class, one to train on and one to score on: ask for "
+            f"fewer, or add images"
+        )
+        raise DataError(message)
     return rest, held_out
 
 
@@ -30,13 +46,17 @@ def labelled_of(candidates: Tensor, labels: Tensor, data: Data) -> Tensor:
     """Those of the indices ``candidates`` that keep their labels: all, if ``labelled`` is left out.
 
     Raises:
-        DataError: If more are asked for than there are.
+        DataError: If more are asked for than there are, or fewer than there are classes.
     """
     if data.labelled is None:
         return candidates
     asked, seed = data.labelled.count, data.labelled.seed
     if asked > len(candidates):
         message = f"data.labelled.count: {asked} images asked for and {len(candidates)} there; ask for at most as many"
+        raise DataError(message)
+    classes = len(torch.unique(labels[candidates]))
+    if asked < classes:
+        message = f"data.labelled.count: {asked} labels for {classes} classes; ask for at least one of each class"
         raise DataError(message)
     chosen, _ = stratified(labels[candidates], asked, derive(seed, "labelled"))
     return candidates[chosen]

@@ -13,7 +13,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from graphtrial.contract import ENSEMBLE, Average, Graph, NodeKind, Objective, Precision, ScoreOf, scored_nodes
+from graphtrial.contract import (
+    ENSEMBLE,
+    Average,
+    Graph,
+    NodeKind,
+    Objective,
+    Precision,
+    ScoreOf,
+    Training,
+    scored_nodes,
+)
 from graphtrial.evaluation.metrics import measure
 
 
@@ -40,7 +50,7 @@ class Evaluator:
         batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
         *,
         objective: Objective,
-        precision: Precision,
+        training: Training,
         device: torch.device,
     ) -> None:
         """Prepare; nothing runs yet.
@@ -51,11 +61,11 @@ class Evaluator:
             batches: Gives (images [samples, channels, height, width], class indices [samples]) from the first image
                 to the last, the same each time.
             objective: One whose metric has no ``metric_problem`` with these images.
-            precision: Of the networks' arithmetic.
+            training: Precision of the networks' arithmetic, and whether frozen ones never change.
             device: Where networks and batches are.
         """
         self._graph, self._networks, self.batches = graph, networks, batches
-        self._objective, self._precision, self._device = objective, precision, device
+        self._objective, self._training, self._device = objective, training, device
         self._frozen_logits: dict[str, Tensor] = {}
 
     @torch.inference_mode()
@@ -78,13 +88,13 @@ class Evaluator:
         labels: list[Tensor] = []
         for images, batch_labels in self.batches():
             ordered = images.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision is Precision.BF16):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._training.precision is Precision.BF16):
                 for name, network in running.items():
                     parts[name].append(network(ordered).float())
             labels.append(batch_labels)
         found = {name: torch.cat(part) for name, part in parts.items()}
         for name, output in found.items():
-            if self._graph.node(name).kind is NodeKind.FROZEN:
+            if self._training.frozen_batch_norm and self._graph.node(name).kind is NodeKind.FROZEN:
                 self._frozen_logits[name] = output
         return {name: (self._frozen_logits | found)[name] for name in self._networks}, torch.cat(labels)
 

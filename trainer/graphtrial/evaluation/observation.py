@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from graphtrial.contract import (
     ENSEMBLE,
@@ -184,6 +183,9 @@ def _parameters(networks: Iterable[nn.Module]) -> int:
 
 
 def _flops(network: nn.Module, image: Tensor) -> int:
+    # Imports torch's compiler, which a trial's start would have to wait for.
+    from torch.utils.flop_counter import FlopCounterMode
+
     device = next(network.parameters()).device
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image.to(device))

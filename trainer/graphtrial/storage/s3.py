@@ -50,6 +50,22 @@ _BAD_CREDENTIALS = {
 """Answers that some servers give with status 400."""
 
 
+def connect(bucket: str, *, endpoint: str, region: str, path_style: bool) -> Any:
+    """boto3's client for a bucket; nothing is contacted yet.
+
+    Raises:
+        StorageError: If the endpoint or the region cannot be one.
+    """
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        s3={"addressing_style": "path" if path_style else "auto"},
+    )
+    with translated(f"s3://{bucket}"):
+        return boto3.Session().client("s3", endpoint_url=endpoint or None, region_name=region or None, config=config)
+
+
 class S3Store:
     """The store below a bucket's prefix; see ``graphtrial.storage.Store``."""
 
@@ -58,16 +74,7 @@ class S3Store:
     def __init__(self, bucket: str, prefix: str, *, endpoint: str, region: str, path_style: bool) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        config = Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-            s3={"addressing_style": "path" if path_style else "auto"},
-        )
-        with _translated(f"s3://{bucket}"):
-            self._client: Any = boto3.Session().client(
-                "s3", endpoint_url=endpoint or None, region_name=region or None, config=config
-            )
+        self._client: Any = connect(bucket, endpoint=endpoint, region=region, path_style=path_style)
 
     def url_of(self, key: str) -> str:
         """``s3://``, the bucket and the whole key."""
@@ -87,7 +94,7 @@ class S3Store:
     def exists(self, key: str) -> bool:
         """See ``Store.exists``."""
         try:
-            with _translated(self.url_of(key)):
+            with translated(self.url_of(key)):
                 self._client.head_object(**self._address(key))
         except Missing:
             return False
@@ -100,14 +107,14 @@ class S3Store:
     def sizes(self, prefix: str) -> dict[str, int]:
         """See ``Store.sizes``."""
         start = self._prefix + prefix
-        with _translated(f"s3://{self._bucket}/{start}"):
+        with translated(f"s3://{self._bucket}/{start}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=start)
             found = {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", ())}
         return {name.removeprefix(self._prefix): found[name] for name in sorted(found)}
 
     def delete(self, key: str) -> None:
         """See ``Store.delete``."""
-        with _translated(self.url_of(key)):
+        with translated(self.url_of(key)):
             self._client.delete_object(**self._address(key))
 
     def read_pointer(self, key: str) -> tuple[bytes, str] | None:
@@ -134,7 +141,7 @@ class S3Store:
 
     def _put(self, key: str, data: bytes, **condition: str) -> str:
         digest = hashlib.sha256(data)
-        with _translated(self.url_of(key)):
+        with translated(self.url_of(key)):
             answer = self._client.put_object(
                 **self._address(key),
                 Body=data,
@@ -147,12 +154,12 @@ class S3Store:
     def _put_in_parts(self, key: str, data: bytes) -> None:
         config = TransferConfig(multipart_threshold=_IN_PARTS_FROM, multipart_chunksize=_PART, use_threads=False)
         sent_along = {"ChecksumAlgorithm": "SHA256", "Metadata": {_METADATA: hashlib.sha256(data).hexdigest()}}
-        with _translated(self.url_of(key)):
+        with translated(self.url_of(key)):
             self._client.upload_fileobj(io.BytesIO(data), **self._address(key), ExtraArgs=sent_along, Config=config)
 
     def _get(self, key: str, *, unsigned: bool = False) -> tuple[bytes, str]:
         where = self.url_of(key)
-        with _translated(where):
+        with translated(where):
             answer = self._client.get_object(**self._address(key), ChecksumMode="ENABLED")
             data: bytes = answer["Body"].read()
         _verify(where, data, answer, unsigned=unsigned)
@@ -179,7 +186,7 @@ def _altered(where: str) -> str:
 
 
 @contextlib.contextmanager
-def _translated(where: str) -> Iterator[None]:
+def translated(where: str) -> Iterator[None]:
     """Turn what botocore says into an error of this room."""
     try:
         yield

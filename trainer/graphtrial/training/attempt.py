@@ -15,10 +15,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from graphtrial.compression import MismatchError, Projection, export
 from graphtrial.contract import (
+    Aggregation,
     Augmentation,
     Device,
     ExitCode,
+    Exported,
     Model,
     Purpose,
     Split,
@@ -44,6 +47,8 @@ from graphtrial.training.step import GraphStep
 from graphtrial.training.timetable import Timetable
 
 _EVALUATION_BATCH = 512
+_SAMPLES = 8
+"""Training images with which a program is compared with its network."""
 _ANALYSED = (Purpose.SEARCH, Purpose.COMPARE)
 """Runs that a report shows: the few that reach the end of a search, one of which is the best, and the comparison's."""
 
@@ -77,7 +82,13 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
     patiently(lambda: _announce(spec, state, folder, exposition.port))
     note_start(spec, state)
     put_events(outbox, state)
-    data = load(spec.data, spec.split, unlabelled=spec.graph.semi_supervised, cache=spec.cache)
+    data = load(
+        spec.data,
+        spec.split,
+        unlabelled=spec.graph.semi_supervised,
+        cache=spec.cache,
+        server=spec.checkpoint,
+    )
     if problem := metric_problem(spec.objective.metric, data.classes):
         raise RefusedError(problem)
     parts = patiently(lambda: _put_together(spec, data, machine, device, outbox, exposition))
@@ -86,9 +97,33 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
         outbox.put(Job("the weights for others", lambda: publish(spec, parts.networks, data.train_digest)))
         outbox.put(Job("the final weights", lambda: folder.export(parts.networks)))
         outbox.put(Job("the removal of checkpoints", folder.tidy))
+        if spec.export:
+            state.exports = _export(parts, data)
         if spec.purpose in _ANALYSED:
             _analyse(parts, data, device)
     return code
+
+
+def _export(parts: Parts, data: TrialData) -> tuple[Exported, ...]:
+    """Hand over the network that was asked for in every form; what was stored before stays, whatever goes wrong."""
+    name, shape = parts.spec.export, (1, -1, 1, 1)
+    views = parts.feed.images(0).labelled[:_SAMPLES].cpu()
+    try:
+        made = export(
+            parts.networks[name],
+            name,
+            model=parts.spec.graph.model_of(name),
+            mean=data.mean,
+            std=data.std,
+            images=views * data.std.view(shape) + data.mean.view(shape),
+        )
+    except MismatchError as error:
+        raise RefusedError(str(error)) from error
+    for form in made:
+        if form.content:
+            store = partial(parts.outbox.folder.write_export, form.said.name, form.content)
+            parts.outbox.put(Job(f"exports/{form.said.name}", store))
+    return tuple(form.said for form in made)
 
 
 def _analyse(parts: Parts, data: TrialData, device: torch.device) -> None:
@@ -222,7 +257,7 @@ def _put_together(
         networks,
         scored.evaluation_batches,
         objective=spec.objective,
-        precision=training.precision,
+        training=training,
         device=device,
     )
     return Parts(
@@ -233,12 +268,21 @@ def _put_together(
         networks,
         step,
         Sgd(_learning(spec, step.names, networks), training),
+        _projection(spec, step, networks),
         MovingAverages(spec.graph, networks),
         feed,
         evaluator,
         outbox,
         exposition,
     )
+
+
+def _projection(spec: TrialSpec, step: GraphStep, networks: Mapping[str, nn.Module]) -> Projection | None:
+    aggregation = spec.training.aggregation
+    if aggregation is Aggregation.SUM:
+        return None
+    (name,) = step.names
+    return Projection(step.edges, networks[name], aggregation, spec.seed)
 
 
 def _learning(spec: TrialSpec, names: Iterable[str], networks: Mapping[str, nn.Module]) -> list[list[nn.Module]]:

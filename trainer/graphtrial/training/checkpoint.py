@@ -4,6 +4,7 @@
     latest.json                       pointer to one of them, switched last, never to a lower attempt
     reports/<attempt>-<id>.json       TrialResult
     weights/<node>.safetensors        final weights of each network, for others to use
+    exports/<node>.*                  the network that was asked for, as programs that run without this package
     analysis.json, maps.npz           what is said of them at the end (``contract.Analysis``), and maps for UMAP
     events.jsonl                      what happened, of all attempts (``contract.Event``)
     port                              where this attempt answers for Prometheus, as text
@@ -59,6 +60,7 @@ from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError,
 POINTER = "latest.json"
 REPORTS = "reports/"
 WEIGHTS = "weights/"
+EXPORTS = "exports/"
 _SUFFIX = ".pt"
 _LATEST = 2
 """How many stay for being the latest."""
@@ -94,6 +96,10 @@ class Progress(Model):
     """Why it is not bit-equal to an undisturbed run, where it was not computed on equal machines."""
 
 
+NO_CONFLICTS = torch.zeros(0, dtype=torch.int64)
+"""Where none are counted."""
+
+
 class Snapshot(NamedTuple):
     """The whole state of a trial between two updates."""
 
@@ -104,14 +110,16 @@ class Snapshot(NamedTuple):
     """One buffer for each parameter that is trained."""
     loss_sums: Tensor
     """Sum of each node's losses since the last evaluation, [nodes], float64."""
+    conflicts: Tensor = NO_CONFLICTS
+    """Of pairs of gradients so far; see ``compression.Projection``."""
 
     def copied(self) -> Snapshot:
         """The same in tensors of its own, on the CPU and laid out alike: the training may go on meanwhile."""
         networks = {
             name: dict(zip(weights, _copies(weights.values()), strict=True)) for name, weights in self.networks.items()
         }
-        (loss_sums,) = _copies([self.loss_sums])
-        return Snapshot(self.progress, networks, _copies(self.momentum), loss_sums)
+        loss_sums, conflicts = _copies([self.loss_sums, self.conflicts])
+        return Snapshot(self.progress, networks, _copies(self.momentum), loss_sums, conflicts)
 
 
 class SupersededError(StorageError):
@@ -240,6 +248,10 @@ class TrialFolder:
             self._store.write(MAPS, maps)
         self._store.write(ANALYSIS, json.dumps(analysis.to_json()).encode())
 
+    def write_export(self, name: str, content: bytes) -> None:
+        """Store a program or weights below ``exports/``."""
+        self._store.write(f"{EXPORTS}{name}", content)
+
     def announce(self, port: int) -> None:
         """Say at which port this attempt answers."""
         self._store.write("port", str(port).encode())
@@ -316,6 +328,7 @@ def encode(snapshot: Snapshot) -> bytes:
         "networks": snapshot.networks,
         "momentum": snapshot.momentum,
         "loss_sums": snapshot.loss_sums,
+        "conflicts": snapshot.conflicts,
     }
     torch.save(content, buffer)
     return buffer.getvalue()
@@ -330,7 +343,8 @@ def decode(data: bytes, where: str) -> Snapshot:
     content = load(data, where)
     try:
         progress = Progress.model_validate_json(content["progress"])
-        return Snapshot(progress, content["networks"], content["momentum"], content["loss_sums"])
+        conflicts = content.get("conflicts", NO_CONFLICTS)
+        return Snapshot(progress, content["networks"], content["momentum"], content["loss_sums"], conflicts)
     except (KeyError, ValueError) as error:
         raise Corrupt(f"{where} is no checkpoint of this version: {error}") from error
 

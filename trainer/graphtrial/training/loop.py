@@ -17,10 +17,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from graphtrial.compression import Projection
 from graphtrial.contract import Evaluation, ExitCode, NodeKind, TrialSpec
 from graphtrial.evaluation import Evaluator
 from graphtrial.training.averages import MovingAverages
-from graphtrial.training.checkpoint import Machine, Progress, Snapshot
+from graphtrial.training.checkpoint import NO_CONFLICTS, Machine, Progress, Snapshot
 from graphtrial.training.errors import DivergedError
 from graphtrial.training.events import note_checkpoint, note_evaluations, put_events
 from graphtrial.training.exposition import Exposition
@@ -46,6 +47,8 @@ class Parts(NamedTuple):
     networks: Mapping[str, nn.Module]
     step: GraphStep
     sgd: Sgd
+    projection: Projection | None
+    """Where gradients are aggregated otherwise than by their sum."""
     averages: MovingAverages
     feed: Feed
     evaluator: Evaluator
@@ -93,9 +96,12 @@ class Training:
             self._update()
 
     def _update(self) -> None:
-        step = self._state.step
+        step, projection = self._state.step, self._parts.projection
         losses = self._parts.step.losses(self._parts.feed.images(step))
-        losses.total.backward()
+        if projection is None:
+            losses.total.backward()
+        else:
+            projection.backward(losses.edges, step)
         self._parts.sgd.update(self._learning_rate(step))
         self._parts.averages.update()
         self._loss_sums += losses.nodes
@@ -132,6 +138,7 @@ class Training:
         self._loss_steps = 0
         since, first = self._timed_from
         self._parts.exposition.step_seconds = (time.monotonic() - since) / max(1, state.step - first)
+        self._count_conflicts()
         scores = self._parts.evaluator()
         self._timed_from = (time.monotonic(), state.step)
         # The outputs of a network can be finite where its loss no longer is.
@@ -180,10 +187,13 @@ class Training:
             loss_steps=self._loss_steps,
             inexact=state.inexact,
         )
-        # A trained node that nothing teaches still updates its BatchNorm statistics as somebody's source.
-        changing = [node.name for node in parts.spec.graph.nodes if node.kind in (NodeKind.TRAINED, NodeKind.EMA)]
+        # A trained node that nothing teaches still updates its BatchNorm statistics as somebody's source, and so does
+        # a frozen one that runs on batch statistics.
+        still = {NodeKind.FROZEN} if parts.spec.training.frozen_batch_norm else set[NodeKind]()
+        changing = [node.name for node in parts.spec.graph.nodes if node.kind not in still]
         networks = {name: parts.networks[name].state_dict() for name in changing if name in parts.networks}
-        parts.outbox.save(Snapshot(progress, networks, parts.sgd.momentum, self._loss_sums))
+        conflicts = parts.projection.conflicts if parts.projection else NO_CONFLICTS
+        parts.outbox.save(Snapshot(progress, networks, parts.sgd.momentum, self._loss_sums, conflicts))
         note_checkpoint(parts.spec, state)
         self._saved_at = state.step
 
@@ -195,6 +205,13 @@ class Training:
         self._loss_sums.copy_(snapshot.loss_sums)
         self._loss_steps = snapshot.progress.loss_steps
         self._saved_at = snapshot.progress.step
+        if self._parts.projection:
+            self._parts.projection.conflicts.copy_(snapshot.conflicts)
+            self._count_conflicts()
+
+    def _count_conflicts(self) -> None:
+        if self._parts.projection:
+            self._state.conflicts = self._parts.projection.counts()
 
     def _mean_losses(self) -> dict[str, float]:
         """Of each node that learns, since the last evaluation."""

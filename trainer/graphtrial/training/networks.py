@@ -69,7 +69,7 @@ def publish(spec: TrialSpec, networks: Mapping[str, nn.Module], train_digest: st
     for name, uri in spec.publish.items():
         buffer = io.BytesIO()
         weights = {key: value.cpu() for key, value in networks[name].state_dict().items()}
-        model = spec.graph.node(name).model
+        model = spec.graph.model_of(name)
         torch.save({"weights": weights, "model": model, "train_digest": train_digest}, buffer)
         store, key = opened(uri, spec)
         store.write(key, buffer.getvalue())
@@ -108,5 +108,3 @@ def _check_maps(graph: Graph, networks: Mapping[str, nn.Module], channels: int, 
                 f"{where}.resize: the map of {edge.source!r} is {source}x{source} and that of {edge.destination!r} "
                 f"{destination}x{destination}; give resize: Bilinear, or models with equal maps"
             )
-        if edge.loss.crops and max(edge.loss.crops) > source:
-            raise RefusedError(f"{where}.crops: {max(edge.loss.crops)} is more than the map's side, {source} cells")

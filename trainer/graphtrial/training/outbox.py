@@ -19,6 +19,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from typing import NamedTuple, TypeVar
 
 from graphtrial.contract import TrialResult
@@ -60,7 +61,7 @@ def when_it_answers(read: Callable[[], T], stop_requested: Callable[[], bool], p
     for failures in itertools.count():
         pause = _pause(failures, _LONGEST_AWAITED)
         try:
-            return read()
+            return _unless_stopped(read, stop_requested)
         except Unreachable as error:
             if time.monotonic() + pause > until:
                 raise Unreachable(f"{error}; it did not for {patience:.0f} s") from error
@@ -73,6 +74,23 @@ def when_it_answers(read: Callable[[], T], stop_requested: Callable[[], bool], p
                 raise StoppedError
             time.sleep(min(0.1, pause))
     raise AssertionError("a count never ends")
+
+
+def _unless_stopped(read: Callable[[], T], stop_requested: Callable[[], bool]) -> T:
+    """What ``read`` returns or raises; a server that hangs may not let it return before minutes have passed."""
+    answer: Future[T] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(read())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True, name="awaited").start()
+    while not wait([answer], 0.1).done:
+        if stop_requested():
+            raise StoppedError
+    return answer.result()
 
 
 class Job(NamedTuple):

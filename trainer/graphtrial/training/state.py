@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from graphtrial.contract import Evaluation, Event, RungScore, TrialResult, TrialSpec, needed_nodes
+from graphtrial.contract import Conflict, Evaluation, Event, Exported, RungScore, TrialResult, TrialSpec, needed_nodes
 
 
 @dataclass
@@ -22,6 +22,10 @@ class State:
     """What has happened so far, in this and earlier attempts."""
     rungs: dict[int, float] = field(default_factory=dict)
     """Scores reported so far by this or an earlier attempt, by evaluation number; the first report stands."""
+    conflicts: tuple[Conflict, ...] = ()
+    """Of the gradients that are aggregated, up to the last evaluation."""
+    exports: tuple[Exported, ...] = ()
+    """What the network that was asked for is stored as."""
     inexact: str = ""
     """Why the run is not bit-equal to an undisturbed one; empty where it is."""
     seconds_before: float = 0.0
@@ -49,6 +53,8 @@ def result(spec: TrialSpec, state: State, exit_code: int | None = None, message:
         exit_code=exit_code,
         message="; ".join(part for part in (message, state.inexact) if part),
         unused_nodes=tuple(node.name for node in spec.graph.nodes if node.name not in needed),
+        conflicts=state.conflicts,
+        exports=state.exports,
         exact=not state.inexact,
     )
 

@@ -65,9 +65,9 @@ def run(text: str) -> int:
 
 
 def _last_words(result: TrialResult) -> str:
-    """A result without its curves, which lie beside the checkpoint: Kubernetes keeps 4 KiB."""
+    """A result without its curves and tables, which lie beside the checkpoint: Kubernetes keeps 4 KiB."""
     last = tuple(evaluation.model_copy(update={"losses": {}}) for evaluation in result.evaluations[-1:])
-    short = result.model_copy(update={"evaluations": last})
+    short = result.model_copy(update={"evaluations": last, "conflicts": (), "exports": ()})
     return short.model_dump_json(by_alias=True, exclude_defaults=True)
 
 

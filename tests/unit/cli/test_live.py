@@ -1,0 +1,78 @@
+"""What a running search shows on a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from tests.searches import HandPlayed, a_search
+
+from graphsearch.cli import live
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Seen(HandPlayed):
+    """A hand-played search of which it is known how far its trials are."""
+
+    reported = {0: 3, 1: 2}  # noqa: RUF012  nobody changes it
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the monotonic clock of the live table."""
+    now = [0.0]
+    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
+
+    def set_to(seconds: float) -> None:
+        now[0] = seconds
+
+    return set_to
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """What stands on a terminal that can redraw since the last look, without its escape sequences."""
+    for name, value in {"TERM": "xterm-256color", "FORCE_COLOR": "1", "COLUMNS": "120", "LINES": "50"}.items():
+        monkeypatch.setenv(name, value)
+    return lambda: _ESCAPES.sub("", capsys.readouterr().out)
+
+
+def test_the_table_shows_trials_rungs_best_score_progress_and_time_left(clock, shown):
+    """Redrawn in place; how long it will take is said once something was gained."""
+    world = Seen(a_search().trials(4).parallel(2).settled()).look().look((0, 1, 0.9), (1, 1, 0.8))
+    with live.display(plain=False, where="graphsearch-runs/s") as draw:
+        clock(10)
+        draw(world)
+        first = shown()
+        world.end(1, 143).finish(0, 0.95)
+        clock(70)
+        draw(world)
+        second = shown()
+    assert "graphs 2/4" in first
+    assert "best -" in first
+    assert re.search(r"^ +s-t0 +Search +3 of 8 +0\.9000 ", first, re.MULTILINE)
+    assert "time left: not known yet" in first
+    assert "graphsearch-runs/s" in first
+    assert "best 0.9500 (s-t0)" in second
+    assert "stopped 1" in second
+    assert re.search(r"^ +1 +2 +1 +0\.9000 *$", second, re.MULTILINE)
+    assert "s-t2" in second
+    assert re.search(r"\b50% about 0:01:00 left", second)
+
+
+def test_it_is_not_redrawn_more_often_than_the_eye_needs(clock, shown):
+    """A second look within half a second draws nothing; the end is always drawn."""
+    search = a_search().trials(1)
+    world = Seen(search.settled()).look()
+    with live.display(plain=False, where="here") as draw:
+        clock(1)
+        draw(world)
+        shown()
+        clock(1.1)
+        draw(world)
+        assert shown() == ""
+        world.change(search.wanted("Cancelled")).end(0, 143)
+        draw(world)
+        assert "Cancelled" in shown()
