@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import altair as alt
@@ -10,6 +11,8 @@ from graphsearch.report.charts import Spec, layered
 from graphsearch.report.record import SearchRecord, contender_analyses
 from graphtrial.contract import ENSEMBLE, Analysis
 
+_COLOURS = ["#2b7bd0", "#c9772b", "#2a9d6f", "#cf4f43", "#7a3db8", "#7d6608", "#b0245c", "#8d97a5"]
+_KINDS = ["one node", "ensemble of nodes"]
 _MOST_PLACES = 6_000
 """Of a map in two dimensions."""
 
@@ -36,7 +39,7 @@ def diversity(record: SearchRecord) -> Spec | None:
         .encode(
             x=alt.X("mutual:Q", title="MutualKL (nats)", scale=alt.Scale(zero=False)),
             y=alt.Y("gain:Q", title="gain of the pair's ensemble (points)", scale=alt.Scale(zero=False)),
-            color=alt.Color("contender:N", title=None, legend=_legend()),
+            color=_colour("contender", contender_analyses(record)),
             tooltip=tooltip,
         )
     )
@@ -55,10 +58,10 @@ def efficiency(record: SearchRecord) -> Spec | None:
         alt.Chart(alt.NamedData("points"))
         .mark_point(size=70, filled=True, opacity=0.8)
         .encode(
-            x=alt.X("parameters:Q", title="parameters", scale=alt.Scale(type="log", padding=12), axis=si),
+            x=alt.X("parameters:Q", title="parameters", scale=alt.Scale(type="log", nice=False, padding=20), axis=si),
             y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
-            color=alt.Color("contender:N", title=None, legend=_legend()),
-            shape=alt.Shape("kind:N", title=None, legend=_legend()),
+            color=_colour("contender", contender_analyses(record)),
+            shape=alt.Shape("kind:N", legend=None, scale=alt.Scale(domain=_KINDS, range=["square", "circle"])),
             tooltip=["contender:N", "nodes:N", alt.Tooltip("parameters:Q", format=",d"), "accuracy:Q"],
         )
     )
@@ -67,13 +70,12 @@ def efficiency(record: SearchRecord) -> Spec | None:
 
 def _sizes(name: str, analysis: Analysis) -> list[dict[str, Any]]:
     found = [
-        (node, output.parameters, output.accuracy, "one node")
+        (node, output.parameters, output.accuracy, _KINDS[0])
         for node, output in analysis.outputs.items()
         if node != ENSEMBLE
     ]
     found += [
-        (" + ".join(subset.members), subset.parameters, subset.accuracy, "ensemble of nodes")
-        for subset in analysis.subsets
+        (" + ".join(subset.members), subset.parameters, subset.accuracy, _KINDS[1]) for subset in analysis.subsets
     ]
     return [
         {"contender": name, "nodes": nodes, "parameters": parameters, "accuracy": round(100 * share, 2), "kind": kind}
@@ -123,11 +125,13 @@ def umap(places: list[dict[str, Any]]) -> Spec | None:
         .encode(
             x=alt.X("x:Q", title="UMAP 1", scale=alt.Scale(zero=False), axis=axis),
             y=alt.Y("y:Q", title="UMAP 2", scale=alt.Scale(zero=False), axis=axis),
-            color=alt.Color("node:N", title="node", legend=_legend()),
+            color=_colour("node", list(dict.fromkeys(place["node"] for place in places))),
         )
     )
     return layered(380, {"points": places[::step]}, dots)
 
 
-def _legend() -> alt.Legend:
-    return alt.Legend(orient="top", columns=3, labelLimit=160)
+def _colour(field: str, names: Iterable[str]) -> alt.Color:
+    """In the order of the names, the first as the found graph is coloured elsewhere; two columns fit a phone."""
+    legend = alt.Legend(orient="top", columns=2, labelLimit=130)
+    return alt.Color(f"{field}:N", title=None, scale=alt.Scale(domain=list(names), range=_COLOURS), legend=legend)

@@ -52,6 +52,7 @@ def networks_section(record: SearchRecord, charts: Sequence[str]) -> Html:
     if "efficiency" in charts:
         chart = [
             element("h3", "Accuracy for parameters"),
+            paragraph("A square is one node, a circle an ensemble of some; of each contender its first run."),
             picture("efficiency", "Accuracy of nodes and ensembles against their parameters"),
         ]
     return section(
@@ -123,7 +124,7 @@ def _contenders(contenders: dict[str, list[Analysis]]) -> list[Html]:
         if nodes:
             together = [found.outputs[ENSEMBLE].accuracy for found in analyses if ENSEMBLE in found.outputs]
             errors = [found.attention_error for found in analyses if found.attention_error is not None]
-            spread = _mean_std(errors, 1, ".3g")
+            spread = _mean_std(errors, 1, ".1f")
             rows.append((name, _mean_std(nodes, 100, ".1f"), _mean_std(together, 100, ".1f"), spread, f"{len(nodes)}"))
     if not rows:
         return []

@@ -25,7 +25,7 @@ def embedded(content: bytes) -> list[dict[str, Any]] | None:
             warnings.simplefilter("ignore", ImportWarning)
             import numpy as np
             from umap import UMAP
-    except ModuleNotFoundError:
+    except ImportError:
         return None
     loaded = np.load(io.BytesIO(content), allow_pickle=False)
     nodes, maps = loaded["nodes"].tolist(), loaded["maps"]

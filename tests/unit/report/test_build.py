@@ -302,3 +302,28 @@ def test_bad_data_ends_with_its_message(played: Played, manifest: str, tmp_path:
 
     page, _, _ = written(played(manifest, fault=fault), tmp_path)
     assert "because its data could not be read. (simulated exit code 11)" in page.text
+
+
+SEMI_SUPERVISED = """
+apiVersion: graphsearch.io/v1alpha1
+kind: GraphSearch
+metadata: {name: fixmatch}
+spec:
+  data: {dataset: digits, labelled: {count: 100}}
+  graphs:
+    - nodes: [{name: "1", model: wrn-10-1}, {name: "2", kind: EMA, follows: "1"}]
+      edges:
+        - {source: Label, destination: "1", loss: {type: CrossEntropy}}
+        - {source: "1", destination: "1", loss: {type: ThresholdedPseudoLabel}}
+  training: {length: {epochs: 4}}
+  comparison: {repeats: 2, baselines: []}
+"""
+
+
+def test_a_semi_supervised_graph_has_a_picture_for_each_view(played: Played, tmp_path: Path) -> None:
+    """Gates apart from methods (fig 5.6), with identities of their own."""
+    page, keys, _ = written(played(SEMI_SUPERVISED), tmp_path)
+    assert {"report/graph-methods.svg", "report/graph-gates.svg"} <= set(keys)
+    assert "report/graph.svg" not in keys
+    assert len(page.ids) == len(set(page.ids))
+    assert "The first picture shows what is learnt along each edge" in page.text

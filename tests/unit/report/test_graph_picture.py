@@ -1,6 +1,7 @@
 """The picture of a knowledge transfer graph: what it shows, what it leaves out, that it keeps its shape."""
 
 import random
+import re
 import xml.etree.ElementTree as ET
 from itertools import combinations
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graphsearch.report.graph_layout import Box, arc, clipped, loop, on_circle, place_labels, point, straight
-from graphsearch.report.graph_picture import draw
+from graphsearch.report.graph_picture import View, draw
 from graphtrial.contract import Edge, Gate, GateType, Graph, Loss, LossType, Node, NodeKind, Pretrained, Weights
 
 GOLDEN = Path(__file__).parent / "golden" / "three-nodes.svg"
@@ -152,3 +153,61 @@ def test_clipping_keeps_the_shape() -> None:
     for time in (0.0, 0.3, 0.7, 1.0):
         x, y = point(part, time)
         assert min(abs(x - p) + abs(y - q) for p, q in fine) < 0.1
+
+
+SEMI = Graph(
+    nodes=(
+        Node(name="1", model="wrn-28-2"),
+        Node(name="2", kind=NodeKind.EMA, follows="1"),
+        Node(name="3", model="wrn-28-2"),
+    ),
+    edges=(
+        label("1", GateType.NEGATIVE_LINEAR),
+        label("3"),
+        Edge(source="1", destination="1", loss=Loss(type=LossType.CONSISTENCY), gate=Gate(type=GateType.LINEAR)),
+        Edge(
+            source="2",
+            destination="1",
+            loss=Loss(type=LossType.THRESHOLDED_PSEUDO_LABEL),
+            gate=Gate(type=GateType.NEGATIVE_LINEAR),
+        ),
+        Edge(source="1", destination="3", loss=Loss(type=LossType.PSEUDO_LABEL), gate=Gate(type=GateType.THROUGH)),
+    ),
+)
+
+
+def test_gates_and_methods_are_drawn_apart() -> None:
+    """Fig 5.6: one picture tells how much an edge weighs, the other what is learnt; their identities do not clash."""
+    gates, methods = draw(SEMI, {}, view=View.GATES), draw(SEMI, {}, view=View.METHODS)
+    assert texts(gates).count("NegativeLinear") == 2
+    assert not any("Consistency" in text or "CE" in text for text in texts(gates))
+    assert {"CE", "Consistency", "Sure pseudo-label", "Pseudo-label"} <= set(texts(methods))
+    assert not any("Linear" in text for text in texts(methods))
+    assert "Consistency: the same answer for two views" in texts(methods)
+    assert not any(text.startswith("Transfer:") for text in texts(methods))
+    identities = [
+        {element.get("id") for element in ET.fromstring(picture).iter() if element.get("id")}
+        for picture in (gates, methods, draw(SEMI, {}))
+    ]
+    assert [len(a & b) for a, b in combinations(identities, 2)] == [0, 0, 0]
+    for picture, known in zip((gates, methods, draw(SEMI, {})), identities, strict=True):
+        assert set(re.findall(r"url\(#([^)]+)\)", picture)) <= known
+
+
+def test_averages_are_explained() -> None:
+    """A dashed line is in the legend where there is one."""
+    meaning = "average of weights or of outputs: no loss"
+    assert meaning in texts(draw(SEMI, {}))
+    assert meaning not in texts(draw(THREE, {}))
+
+
+def test_shared_layers_join_their_nodes() -> None:
+    """Three branches of one trunk (ONE): a line from each to the next, and its name on the nodes."""
+    nodes = [Node(name=name, model="resnet32", trunk="low") for name in ("1", "2", "3")]
+    ensemble = Node(name="all", kind=NodeKind.ENSEMBLE, members=("1", "2", "3"))
+    edges = [*(label(node.name) for node in nodes), *(kl("all", node.name, GateType.THROUGH) for node in nodes)]
+    picture = draw(Graph(nodes=(*nodes, ensemble), edges=tuple(edges)), {})
+    assert picture.count('class="kg-trunk" d="M') == 2 + 1
+    assert texts(picture).count("resnet32 · trunk low") == 3
+    assert "shared layers" in texts(picture)
+    assert picture.count("marker-end") == 6 + 3
