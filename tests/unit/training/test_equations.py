@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 import torch
@@ -117,8 +117,7 @@ def test_deep_mutual_learning():
 def test_attention_transfer():
     """(2.12): the mean squared difference of whole maps of norm 1, which is its square for p = 2 over the cells."""
     graph = BOTH.transfer("2", "1", loss="AttentionTogether")
-    norms = {"1": 5.0, "2": math.sqrt(5)}
-    own, theirs = ([value / norms[name] for row in MAPS[name] for value in row] for name in "12")
+    own, theirs = [0.6, 0.8, 0, 0], [1 / math.sqrt(5), 0, 0, 2 / math.sqrt(5)]
     squares = [(s - t) ** 2 for s, t in zip(theirs, own, strict=True)]
     assert node_losses(graph)["1"] == pytest.approx(mean(squares), rel=1e-12)
 
@@ -139,16 +138,46 @@ def test_a_node_sums_its_edges():
     assert node_losses(three)["1"] == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_analysis_losses_are_summed_without_gates():
-    """(4.5): L_CE and one design from every other node, here -cos and 1/cos of probabilities (spec 2.2, 4.2.3)."""
-    cosines = []
-    for own, theirs in zip(LOGITS["1"], LOGITS["2"], strict=True):
-        a, b = p(own), p(theirs)
-        cosines.append(sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b))
-    negative = node_losses(BOTH.label("1").transfer("2", "1", loss="ProbabilityNegativeCosine"))["1"]
-    inverse = node_losses(BOTH.label("1").transfer("2", "1", loss="ProbabilityInverseCosine"))["1"]
-    assert negative == pytest.approx(mean(ce("1")) - mean(cosines), rel=1e-12)
-    assert inverse == pytest.approx(mean(ce("1")) + mean([1 / cosine for cosine in cosines]), rel=1e-12)
+def cosine_of(own: Sequence[float], theirs: Sequence[float]) -> float:
+    """Of two vectors."""
+    return sum(a * b for a, b in zip(own, theirs, strict=True)) / math.hypot(*own) / math.hypot(*theirs)
+
+
+def flat(name: str) -> list[float]:
+    """A node's map, of norm 1."""
+    cells = [value for row in MAPS[name] for value in row]
+    return [value / math.hypot(*cells) for value in cells]
+
+
+COSINES = [cosine_of(p(own), p(theirs)) for own, theirs in zip(LOGITS["1"], LOGITS["2"], strict=True)]
+DIVERGENCES = [kl(p(theirs), p(own)) for own, theirs in zip(LOGITS["1"], LOGITS["2"], strict=True)]
+SQUARES = [mean([(s - t) ** 2 for s, t in zip(flat("2"), flat("1"), strict=True)])]
+PRODUCTS = [cosine_of(flat("1"), flat("2"))]
+
+
+@pytest.mark.parametrize(
+    ("loss", "measures", "form"),
+    [
+        ("KL", DIVERGENCES, lambda value: value),
+        ("ProbabilityNegativeCosine", COSINES, lambda value: -value),
+        ("ProbabilityInverseCosine", COSINES, lambda value: 1 / value),
+        ("ProbabilityApart", COSINES, lambda value: value),
+        ("ProbabilityNegativeKL", DIVERGENCES, lambda value: -value),
+        ("ProbabilityInverseKL", DIVERGENCES, lambda value: 1 / value),
+        ("AttentionTogether", SQUARES, lambda value: value),
+        ("AttentionNegativeCosine", PRODUCTS, lambda value: -value),
+        ("AttentionInverseCosine", PRODUCTS, lambda value: 1 / value),
+        ("AttentionApart", PRODUCTS, lambda value: value),
+        ("AttentionNegativeMSE", SQUARES, lambda value: -value),
+        ("AttentionInverseMSE", SQUARES, lambda value: 1 / value),
+    ],
+)
+def test_the_analysis_losses(loss: str, measures: list[float], form: Callable[[float], float]):
+    """(4.5): L_CE and one of the twelve designs of 4.2.3 from the other node, with its weight and no gate."""
+    design = Loss(type=LossType(loss), weight=0.1)
+    graph = BOTH.label("1").transfer("2", "1", loss=design)
+    expected = mean(ce("1")) + 0.1 * mean([form(measure) for measure in measures])
+    assert node_losses(graph)["1"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_p_plus_is_the_divergence_from_the_source():
