@@ -98,7 +98,7 @@ def test_evaluations_of_a_checkpoint_whose_lines_are_lost_are_told_again(tmp_pat
 
 def test_a_trial_that_is_refused_says_why(tmp_path):
     """Its end has the code and the message."""
-    spec = spec_of(tmp_path, data={"dataset": "digits", "labelled": {"count": 9}})
+    spec = spec_of(tmp_path, data={"dataset": "digits", "labelled": {"count": 20}})
     assert run(json.dumps(spec)) == 11
     end = told(tmp_path)[-1]
     assert (end.event, end.code) == (EventKind.END, 11)

@@ -1,5 +1,6 @@
 """The loop in this process: order of facts, stopping at any update, what is left out."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.trials import label_edge, single_node, trial_spec
+from torch import nn
 
 from graphtrial.contract import ANALYSIS, MAPS, Analysis, ExitCode, TrialSpec
 from graphtrial.storage import open_store
@@ -167,3 +169,26 @@ def test_a_metric_that_says_nothing_of_the_data_is_refused(tmp_path):
     data = {"dataset": "ImageFolder", "uri": str(tmp_path / "images"), "imageSize": 8}
     with pytest.raises(RefusedError, match=r"objective.metric: Top5Accuracy of 2 classes"):
         trained(tmp_path / "trial", data=data, objective={"metric": "Top5Accuracy"})
+
+
+def test_layers_that_draw_numbers_draw_the_same_in_a_resumed_run(tmp_path, monkeypatch):
+    """A network with dropout, stopped half-way: what it draws is a function of seed and step."""
+
+    class Dropping(nn.Module):
+        def __init__(self, classes, channels):
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Flatten(), nn.Linear(channels * 64, 16), nn.Dropout(0.5), nn.Linear(16, classes)
+            )
+
+        def forward(self, images):
+            return self.layers(images)
+
+    monkeypatch.setitem(sys.modules, "droppinglab", SimpleNamespace(Dropping=Dropping))
+    own = {"nodes": [{"name": "1", "model": "droppinglab:Dropping"}], "edges": [label_edge("1")]}
+    trained(tmp_path / "whole", graph=own)
+    trained(tmp_path / "parts", graph=own, stop_after_updates=5)
+    trained(tmp_path / "parts", graph=own)
+    (weights, evaluations), (expected, expected_evaluations) = last(tmp_path / "parts"), last(tmp_path / "whole")
+    assert [key for key, value in weights.items() if not torch.equal(value, expected[key])] == []
+    assert evaluations == expected_evaluations

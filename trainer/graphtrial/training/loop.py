@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from graphtrial.compression import Projection
-from graphtrial.contract import Evaluation, ExitCode, NodeKind, TrialSpec
+from graphtrial.contract import Evaluation, ExitCode, NodeKind, TrialSpec, derive
 from graphtrial.evaluation import Evaluator
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import NO_CONFLICTS, Machine, Progress, Snapshot
@@ -97,6 +97,8 @@ class Training:
 
     def _update(self) -> None:
         step, projection = self._state.step, self._parts.projection
+        # Dropout of the user's and torchvision's networks draws from the global generator.
+        torch.manual_seed(derive(self._parts.spec.seed, "layers", step))
         losses = self._parts.step.losses(self._parts.feed.images(step))
         if projection is None:
             losses.total.backward()
