@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.operator import figures
-from benchmarks.operator.figures import Slots, line, percentile
+from benchmarks.operator.figures import Slots
+from benchmarks.operator.measured import SCRAPE_SECONDS, Measured
 from benchmarks.operator.seeding import seed_finished
 from benchmarks.operator.witness import Witness, witnessing
 from e2e.cluster.control_plane import ControlPlane, running_control_plane
@@ -33,7 +34,6 @@ RAISED = {
     "kube-controller-manager": ["--concurrent-job-syncs=20", "--kube-api-qps=500", "--kube-api-burst=1000"],
     "kube-scheduler": ["--kube-api-qps=500", "--kube-api-burst=1000"],
 }
-SCRAPE_SECONDS = 1
 LONGEST_SECONDS = 3600
 
 
@@ -111,7 +111,7 @@ def run(
     *,
     finished: int,
 ) -> bool:
-    """Run the search and print what it took."""
+    """Run the search and print what it took; whether all goals were met."""
     operator = used.pids["operator"]
     filled = figures.memory_mib(operator)
     before = figures.counters(metrics(), plane.kubectl("get", "--raw", "/metrics"))
@@ -120,54 +120,31 @@ def run(
     search.patch(desiredState="Running")
     wait_until(lambda: witness.over_at is not None, witness, used)
     seconds, spent = (witness.over_at or 0.0) - began, used.seconds()
-    most = figures.memory_mib(operator)
     after = figures.counters(metrics(), plane.kubectl("get", "--raw", "/metrics"))
-    counted = {name: after[name] - before[name] for name in after}
+    before_report = figures.memory_mib(operator)
     wait_until(lambda: is_done(witness), witness, used)
-    reporting = used.seconds()["operator"] - spent["operator"]
-    with_report = figures.memory_mib(operator)
     maps = json.loads(plane.kubectl("get", "configmaps", "-n", "default", "-o", "json"))["items"]
     largest = witness.largest | {"configmap": max(len(json.dumps(each)) for each in maps)}
-    uid = witness.search["metadata"]["uid"]
-    waits = figures.decision_seconds(witness, figures.first_samples(prometheus_url, uid))
-    slots = Slots(witness, options.parallel, range(finished, finished + options.trials))
-    per_trial = {name: 1000 * cpu / options.trials for name, cpu in spent.items()}
-    budget = 150 + 25 * options.parallel / 1000 + 3 * (finished + options.trials) / 1000
-    lines = [
-        line("operator, CPU for a trial", per_trial["operator"], "ms", 60),
-        line("operator, most memory", max(most, with_report), "MiB", round(budget)),
-        line("largest GraphTrial", largest["trial"] / 1024, "KiB", 12),
-        line("largest object", max(largest.values()) / 1024, "KiB", 64, f"({max(largest, key=lambda k: largest[k])})"),
-        line("score scraped to decision in the status, p50", percentile(waits, 50), "s", 0.5, f"(of {len(waits)})"),
-        line("score scraped to decision in the status, p99", percentile(waits, 99), "s", 2),
-        line("slot idle, p95", percentile(slots.idle, 95), "s", 3, f"(of {len(slots.idle)})"),
-    ]
-    print(f"\n{options.trials} trials, {options.parallel} at a time, after {finished} finished ones")
-    print(f"flags of the control plane beyond the harness's: {json.dumps(plane.flags) if plane.flags else 'none'}")
-    print("\n".join(lines))
-    print("  beside the goals:")
-    print(line("wall clock", seconds, "s", note=f"{60 * options.trials / seconds:.0f} trials a minute"))
-    print(line("while all slots were in use", slots.rate(), "/min"))
-    print(line("a score waits for its scrape, at most, on top", SCRAPE_SECONDS, "s"))
-    print(line("slot idle, p50", percentile(slots.idle, 50), "s"))
-    for name, values in slots.legs.items():
-        print(line(f"  {name}", percentile(values, 50), "s", note=f"p50, {percentile(values, 95):.2f} s p95"))
-    writes = figures.of_job_controller(counted, options.trials)
-    cap = 60 * figures.JOB_CONTROLLER_QPS / sum(writes.values())
-    note = f"at its default {figures.JOB_CONTROLLER_QPS} a second {cap:.0f} trials a minute"
-    print(line("Job controller, writes for a trial", sum(writes.values()), "", note=note))
-    print("  " + ", ".join(f"{value:.2f} {name}" for name, value in writes.items()))
-    print(line("operator, writes for a trial", counted["writes"] / options.trials, ""))
-    print(line("operator, a turn", counted["turn seconds"] / counted["turns"], "s", note="on average"))
-    print(line("operator, turns a second", counted["turns"] / seconds, ""))
-    print(line("operator, memory before the search", filled, "MiB", note=f"{most:.0f} after it, before its report"))
-    print(line("operator, CPU for the report", reporting, "s"))
-    for name, cpu in per_trial.items():
-        if name != "operator":
-            print(line(f"{name}, CPU for a trial", cpu, "ms"))
-    mean = sum(used.loads) / max(1, len(used.loads))
-    print(line("load of the machine", mean, "", note=f"mean; watches that broke: {witness.gaps}"))
-    sys.stdout.flush()
+    first = figures.first_samples(prometheus_url, witness.search["metadata"]["uid"])
+    measured = Measured(
+        trials=options.trials,
+        parallel=options.parallel,
+        finished=finished,
+        flags=plane.flags,
+        began=began,
+        seconds=seconds,
+        spent=spent,
+        reporting=used.seconds()["operator"] - spent["operator"],
+        memory=(filled, before_report, figures.memory_mib(operator)),
+        counted={name: after[name] - before[name] for name in after},
+        largest=largest,
+        waits=figures.decision_seconds(witness, first),
+        slots=Slots(witness, options.parallel, range(finished, finished + options.trials)),
+        load=sum(used.loads) / max(1, len(used.loads)),
+        gaps=witness.gaps,
+    )
+    lines = measured.goals()
+    print("\n".join([*measured.head(), *lines, "  beside the goals:", *measured.beside()]), flush=True)
     return not any("MISSED" in each for each in lines)
 
 

@@ -109,34 +109,43 @@ class Slots:
         self._stops = witness.stops
         self._parallel = parallel
 
-    @property
-    def idle(self) -> list[float]:
-        """Seconds from a stop being recorded, or a container's own end, to the next pod's being bound."""
-        bound = self._sorted(pod.get("bound") for pod in self._of(self._pods))
-        return _matched(self._freed(), bound[self._parallel :])
+    def idle(self, since: float = 0.0) -> list[float]:
+        """Seconds from a stop being recorded, or a container's own end, to the next pod's being bound.
 
-    @property
-    def legs(self) -> dict[str, list[float]]:
-        """The same in parts, each with whose it is."""
+        Args:
+            since: Only slots that became free later.
+        """
+        bound = self._sorted(pod.get("bound") for pod in self._of(self._pods))
+        return _between(zip(self._freed(), bound[self._parallel :], strict=False), since)
+
+    def legs(self, since: float = 0.0) -> dict[str, list[float]]:
+        """The same in parts, each with whose it is.
+
+        Args:
+            since: Only what began later.
+        """
         pods = {name: self._pods.get(name, {}) for name in self._stops if name in self._trials}
         judged = {name: self._trials[name][f"judged {self._stops[name]}"] for name in pods}
         ended = self._sorted(seen.get("ended") for seen in self._trials.values())
         jobs = self._sorted(seen["made"] for seen in self._of(self._jobs))
-        own = list(self._of(self._pods))
-        later = sorted((name for name in self._jobs if name in self._trials), key=_index)[self._parallel :]
+        made = {name: seen["made"] for name, seen in self._jobs.items() if name in self._trials}
         return {
             "stop recorded to its pod told to end (operator)": _between(
-                (judged[name], pod.get("deleted")) for name, pod in pods.items()
+                ((judged[name], pod.get("deleted")) for name, pod in pods.items()), since
             ),
-            "to its container's end (node)": _between((pod.get("deleted"), pod.get("over")) for pod in pods.values()),
+            "to its container's end (node)": _between(
+                ((pod.get("deleted"), pod.get("over")) for pod in pods.values()), since
+            ),
             "to that being recorded (operator)": _between(
-                (pod.get("over"), self._trials[name].get("ended")) for name, pod in pods.items()
+                ((pod.get("over"), self._trials[name].get("ended")) for name, pod in pods.items()), since
             ),
-            "to the next Job (operator)": _matched(ended, jobs[self._parallel :]),
+            "to the next Job (operator)": _between(zip(ended, jobs[self._parallel :], strict=False), since),
             "to its pod (Job controller)": _between(
-                (self._jobs[name]["made"], self._pods.get(name, {}).get("made")) for name in later
+                ((at, self._pods.get(name, {}).get("made")) for name, at in made.items()), since
             ),
-            "to its being bound (scheduler)": _between((pod.get("made"), pod.get("bound")) for pod in own),
+            "to its being bound (scheduler)": _between(
+                ((pod.get("made"), pod.get("bound")) for pod in self._of(self._pods)), since
+            ),
         }
 
     def rate(self) -> float:
@@ -175,9 +184,6 @@ def _index(name: str) -> int:
     return int(name.rpartition("-t")[2])
 
 
-def _matched(ends: Sequence[float], starts: Sequence[float]) -> list[float]:
-    return [max(0.0, start - end) for end, start in zip(ends, starts, strict=False)]
-
-
-def _between(pairs: Iterable[tuple[float | None, float | None]]) -> list[float]:
-    return [after - before for before, after in pairs if before is not None and after is not None]
+def _between(pairs: Iterable[tuple[float | None, float | None]], since: float) -> list[float]:
+    known = [(before, after) for before, after in pairs if before is not None and after is not None]
+    return [max(0.0, after - before) for before, after in known if before >= since]

@@ -29,7 +29,7 @@ class RungStatus(Model):
 
 
 class BestStatus(Model):
-    """The best Search trial that reached its last evaluation."""
+    """A trial that reached its last evaluation, with its score."""
 
     trial: _Name
     """Its name."""
@@ -109,8 +109,11 @@ class GraphSearchStatus(Model):
     rungs: Annotated[tuple[RungStatus, ...], Field(max_length=64)] = ()
     """What each rung has seen and let through."""
     best: BestStatus | None = None
+    """The best Search trial that reached its last evaluation."""
     comparison: Annotated[tuple[ContenderStatus, ...], Field(max_length=32)] = ()
     """The found graph and the known methods, on the test images."""
+    compressed: BestStatus | None = None
+    """The trial whose student the networks of the winning graph were distilled into, on the test images."""
     gpu_seconds: Cost = Cost()
     gpu_hours: Annotated[str, Field(max_length=32)] = ""
     """The same in all, in hours, for lists of searches."""

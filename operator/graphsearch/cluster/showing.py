@@ -26,6 +26,7 @@ from graphsearch.api import (
 from graphsearch.cluster.pods import Seen
 from graphsearch.search.actions import Running
 from graphsearch.search.comparison import Row, compare
+from graphsearch.search.compression import result_of
 from graphsearch.search.contenders import found_name
 from graphsearch.search.ledger import Ledger, waiting_at
 from graphsearch.search.settled import Settled
@@ -144,6 +145,9 @@ def search_status(
     comparison = before.comparison
     if ledger.search.ended_at is not None and not comparison and ledger.created[Purpose.COMPARE]:
         comparison = _comparison(settled, ledger)
+    compressed = before.compressed
+    if ledger.search.ended_at is not None and compressed is None and ledger.created[Purpose.COMPRESS]:
+        compressed = _compressed(ledger, root)
     reason = current_reason(settled, ledger, now)
     if ledger.search.ended_at is not None and not is_over:
         reason = Reason.REPORTING
@@ -161,6 +165,7 @@ def search_status(
         rungs=summary.rungs,
         best=_with_checkpoint(summary.best, ledger, root),
         comparison=comparison,
+        compressed=compressed,
         gpu_seconds=seconds,
         gpu_hours=f"{(seconds.useful + seconds.stopped + seconds.lost + seconds.running) / 3600:.1f}",
         report=f"{root}/report/index.html" if ledger.outcomes[Purpose.REPORT, Outcome.SUCCEEDED] else "",
@@ -171,6 +176,13 @@ def _with_checkpoint(best: BestStatus | None, ledger: Ledger, root: str) -> Best
     if best is None or ledger.best is None:
         return best
     return best.model_copy(update={"checkpoint": f"{root}/trials/{-ledger.best[1]}"})
+
+
+def _compressed(ledger: Ledger, root: str) -> BestStatus | None:
+    result = result_of(ledger.of(Purpose.COMPRESS))
+    if result is None or result.status.score is None:
+        return None
+    return BestStatus(trial=result.name, score=result.status.score, checkpoint=f"{root}/trials/{result.index}")
 
 
 def changed(old: GraphSearchStatus, new: GraphSearchStatus) -> bool:

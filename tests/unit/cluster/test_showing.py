@@ -6,6 +6,7 @@ import pytest
 from tests.searches import HandPlayed, a_search
 
 from graphsearch.api import (
+    BestStatus,
     ConditionStatus,
     ConditionType,
     GraphSearchStatus,
@@ -189,6 +190,17 @@ def test_the_comparison_is_shown_once_it_is_over():
     assert {row.verdict for row in status.comparison} == {"", "better"}
     known = status.model_copy(update={"comparison": status.comparison[:1]})
     assert show(world, known).comparison == known.comparison
+
+
+def test_the_network_that_all_were_distilled_into_is_shown_once_it_is_there():
+    """With its score on the test images and where its objects lie; not those of ways that were only tried."""
+    choice = {"student": "resnet8", "lessons": ["EnsembleProbability"]}
+    world = on_a_cluster(a_search().trials(1).having(compression=choice)).look()
+    for index, score in enumerate((0.5, 0.5, 0.6, 0.5)):
+        world.finish(index, score)
+        assert show(world).compressed is None
+    world.finish(4, 0.7)
+    assert show(world).compressed == BestStatus(trial="s-t4", score=0.7, checkpoint="s3://b/trials/4")
 
 
 def test_a_status_is_written_only_on_change():

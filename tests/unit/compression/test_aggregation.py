@@ -57,7 +57,7 @@ def tensors(rows, order, dtype=torch.float64):
 @few
 @given(several())
 def test_it_is_the_printed_rule(case):
-    """In float64 to 1e-9, with gradients of zero and gradients that cancel among them."""
+    """Gradient aggregation (spec 9): in float64 to 1e-9, gradients of zero and ones that cancel among them."""
     gradients, order = tensors(*case)
     expected = torch.tensor(plainly(*case), dtype=torch.float64)
     torch.testing.assert_close(aggregate(gradients, order).gradient, expected, rtol=1e-9, atol=1e-9)

@@ -50,7 +50,7 @@ def kl(p, q):
 @given(outputs())
 @settings(deadline=None)
 def test_mutual_kl_is_equation_4_2(given_outputs):
-    """Half the sum of KL in both directions, averaged over samples."""
+    """(4.2): half the sum of KL as (4.3) in both directions, averaged over samples."""
     first, second = ([probabilities(row) for row in logits.tolist()] for logits in given_outputs)
     expected = sum((kl(p, q) + kl(q, p)) / 2 for p, q in zip(first, second, strict=True)) / len(first)
     assert mutual_kl(*given_outputs) == pytest.approx(expected, rel=1e-9, abs=1e-12)
@@ -92,14 +92,14 @@ def test_of_many_nodes_only_pairs_and_all_together_are_measured():
 
 
 def test_delta_accuracy_is_equation_4_4():
-    """ACC_ens - (ACC_1 + ACC_2) / 2."""
+    """(4.4): ACC_ens - (ACC_1 + ACC_2) / 2."""
     assert delta_accuracy(0.74, 0.70, 0.68) == pytest.approx(0.05)
 
 
 @given(two_maps())
 @settings(deadline=None)
 def test_attention_error_is_that_of_table_4_6(maps):
-    """Per sample the sum over cells of the absolute difference, averaged over samples; of maps of norm 1 as well."""
+    """Table 4.6: per sample the sum over cells of the absolute difference, averaged over samples; of norm 1 as well."""
     first, second = (of_node.tolist() for of_node in maps)
     plain = [
         sum(abs(a - b) for p, q in zip(ours, theirs, strict=True) for a, b in zip(p, q, strict=True))
@@ -118,7 +118,7 @@ def test_a_map_of_zeros_has_no_direction_and_stays():
 @given(outputs(nodes=1))
 @settings(deadline=None)
 def test_entropy_is_averaged_over_samples(given_outputs):
-    """-sum p log p."""
+    """-sum p log p, the entropy of what a node says (spec 8)."""
     rows = [probabilities(row) for row in given_outputs[0].tolist()]
     expected = sum(-sum(p * math.log(p) for p in row) for row in rows) / len(rows)
     assert entropy(given_outputs[0]) == pytest.approx(expected, rel=1e-9)
@@ -130,7 +130,7 @@ def pair(mutual, delta):
 
 
 def test_the_correlation_is_pearsons():
-    """Of three pairs or more, where both vary."""
+    """Of MutualKL and delta accuracy: of three pairs or more, where both vary (spec 8)."""
     assert correlation([pair(0, 1), pair(1, 2), pair(3, 4)]) == pytest.approx(1)
     assert correlation([pair(0, 2), pair(1, 1), pair(2, 3)]) == pytest.approx(0.5)
     assert correlation([pair(0, 1), pair(1, 2)]) is None

@@ -111,7 +111,7 @@ def test_sizes_of_chapter_5():
 
 
 def test_the_choices_of_every_edge():
-    """Losses and gates of each kind of edge are those of spec 5.2."""
+    """Losses and gates of each kind of edge are those of spec 5.2, the six designs of chapter 4 among them."""
 
     def choices(search: str) -> dict[str, tuple[set[str], set[str], bool]]:
         found: dict[str, tuple[set[str], set[str], bool]] = {}

@@ -134,7 +134,7 @@ def test_script_elements_end_where_they_should(whole: SearchRecord, tmp_path: Pa
 
 
 def test_every_trial_has_a_curve_and_stopped_ones_a_cross(whole: SearchRecord, tmp_path: Path) -> None:
-    """The chart's data hold each trial of the search, and the end of each that a rung stopped."""
+    """The chart's data hold each trial of the search, and the end of each that a rung stopped (figure 3.10)."""
     _, _, store = written(whole, tmp_path)
     text = store.read("report/index.html").decode()
     found = re.search(r'data-chart="curves">(.*?)</script>', text, re.DOTALL)

@@ -72,7 +72,7 @@ def test_nodes_carry_model_role_and_accuracy() -> None:
 
 
 def test_cut_edges_are_left_out() -> None:
-    """Two label edges and three transfer edges live; nothing else is drawn."""
+    """Graph drawing (spec 8): two label edges and three transfer edges live; nothing else is drawn."""
     picture = draw(THREE, {})
     assert picture.count("marker-end") == 5
     assert sorted(text for text in texts(picture) if " · " in text and text[0] in "CK") == [

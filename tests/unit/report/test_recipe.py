@@ -39,7 +39,7 @@ spec:
 
 
 def test_a_recipe_holds_the_winners_graph(whole: SearchRecord, tmp_path: Path) -> None:
-    """Read back by the manifest's own reader it is the same graph, with data, training, baselines and seed."""
+    """Graph transfer (spec 8): read by the manifest's reader it is the graph, with data, training, baselines, seed."""
     text = recipe(whole)
     assert text is not None
     path = tmp_path / "recipe.yaml"

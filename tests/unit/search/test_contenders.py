@@ -79,7 +79,7 @@ def test_which_model_is_the_largest_depends_on_the_images(side, largest):
 
 
 def test_all_through_opens_every_gate_and_thaws_who_is_fed():
-    """The found graph's edges, cut ones too, with gate Through; its frozen node learns by them."""
+    """Gate ablation (spec 8): the found graph's edges, cut ones too, with gate Through; its frozen node learns."""
     nodes, edges, _ = shown(baseline_graph(Baseline.ALL_THROUGH, FOUND, ScoreOf.TARGET_NODE, 32))
     assert nodes == trained("1", "2", "3")
     assert edges == [

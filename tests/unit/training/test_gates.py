@@ -38,9 +38,23 @@ def sine(frequency: float, phase: float) -> Gate:
     ids=["through", "linear", "negative linear", "sine", "sine that is through", "sine that is a cosine ramp"],
 )
 def test_gates_of_the_update_weigh_all_samples_alike_from_the_first_update_to_the_last(gate, first, last):
-    """K is 1 at the first update and k_end at the last (3.4), (3.6), (3.8), (5.7)."""
+    """K is 1 at the first update and k_end at the last (3.4), (3.6), (5.6), (3.8), (5.7)."""
     for update, expected in ((1, first), (TOTAL_STEPS, last)):
         torch.testing.assert_close(weights(gate, update=update), torch.full((1, 3), expected))
+
+
+def test_special_cases_of_sine():
+    """(3.8): (f, phi) = (0, pi/2) is Through, (0, 3 pi/2) Cutoff, (0.5, 3 pi/2) a half-cosine ramp."""
+    for update in range(1, TOTAL_STEPS + 1):
+        progress = update / TOTAL_STEPS
+        through, cutoff, ramp = (weights(sine(*case), update=update)[0, 0].item() for case in SPECIAL)
+        assert through == pytest.approx(1)
+        assert cutoff == pytest.approx(0, abs=1e-7)
+        assert ramp == pytest.approx(0.5 - 0.5 * math.cos(math.pi * progress), abs=1e-7)
+        assert (abs(ramp - progress) < 1e-6) == (progress in (0.5, 1))
+
+
+SPECIAL = ((0.0, math.pi / 2), (0.0, 3 * math.pi / 2), (0.5, 3 * math.pi / 2))
 
 
 def test_correct_passes_the_samples_whose_top_class_is_the_label():

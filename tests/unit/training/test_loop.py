@@ -14,7 +14,7 @@ from graphtrial.storage import open_store
 from graphtrial.training import attempt as attempt_module
 from graphtrial.training.checkpoint import TrialFolder, decode
 from graphtrial.training.errors import RefusedError
-from graphtrial.training.outbox import Outbox
+from graphtrial.training.outbox import Outbox, StoppedError
 from graphtrial.training.state import State, result
 
 UPDATES = 12
@@ -40,7 +40,10 @@ def trained(folder, *, state=None, stop_after_updates=None, trial_folder=TrialFo
         return stop_after_updates is not None and state.step >= stop_after_updates
 
     outbox = Outbox(trial_folder(open_store(folder.as_uri()), spec.attempt))
-    return attempt_module.attempt(spec, state, outbox, stop_requested), state
+    try:
+        return attempt_module.attempt(spec, state, outbox, stop_requested), state
+    except StoppedError:  # before it had begun; nothing is lost
+        return ExitCode.STOPPED, state
 
 
 def last(folder):

@@ -123,7 +123,7 @@ def attention_edge(source, destination, **loss):
 
 
 def test_an_ema_node_starts_as_a_copy_of_the_node_that_it_follows(tmp_path):
-    """A network of its own, without gradient, wherever the two stand in the list."""
+    """Algorithm 1, step 1: a network of its own, without gradient, wherever the two stand in the list."""
     graph = graph_of({"name": "1", "model": "resnet8"}, {"name": "2", "model": "wrn-10-1"})
     graph["nodes"].insert(0, {"name": "3", "kind": "EMA", "follows": "2"})
     graph["target"] = "1"

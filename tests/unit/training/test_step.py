@@ -120,7 +120,7 @@ def gradient_of_first_node(*edges: Edge) -> Tensor:
     ids=["none", "label", "from the node itself", "all"],
 )
 def test_a_node_is_moved_by_its_own_loss_alone(other_edges):
-    """What other nodes learn, from this one or from others, changes nothing in its gradient (3.3)."""
+    """Algorithm 1, step 3: what other nodes learn, from it or from others, changes nothing in its gradient (3.3)."""
     torch.testing.assert_close(gradient_of_first_node(*other_edges), gradient_of_first_node(), rtol=0, atol=1e-7)
 
 
@@ -268,7 +268,7 @@ def semi_supervised() -> Images:
 
 
 def test_unlabelled_images_are_seen_by_destinations_and_their_sources_only():
-    """A trained node runs once over all that is asked of it, an EMA node over what it sources, in evaluation mode."""
+    """Algorithm 1, step 2: a trained node runs once over all asked of it, an EMA node over what it sources."""
     graph = (
         a_graph().trained("a").trained("b").ema("c", "a").label("a").label("b").transfer("c", "a", loss="Consistency")
     )

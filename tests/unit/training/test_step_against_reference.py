@@ -85,7 +85,7 @@ def assert_same_gradients(actual: Gradients, expected: Gradients, tolerance: flo
 @few
 @given(graphs(), trainings(), st.integers(1, TOTAL_STEPS), st.integers(0, 1000))
 def test_float64_step_equals_the_formulas_in_every_loss_and_gradient(graph, training, update, seed):
-    """In float64 the step and the per-sample loops differ by rounding only."""
+    """Algorithm 1, step 4: one backward gives each node its own gradient, as per-sample loops do, but for rounding."""
     networks, (views, labels) = networks_of(graph, seed), views_of(graph, seed)
     plain = Step(graph, copy.deepcopy(networks), training, TOTAL_STEPS)
     losses, gradients = run_step(graph, networks, training, views, labels, update)
@@ -97,7 +97,7 @@ def test_float64_step_equals_the_formulas_in_every_loss_and_gradient(graph, trai
 @few
 @given(graphs(), st.integers(0, 1000))
 def test_averages_follow_and_buffers_are_copied(graph, seed):
-    """After an update every EMA node is alpha times what it was and the rest what it follows (5.2)."""
+    """Algorithm 1, step 5: each EMA node is alpha times what it was and the rest what it follows (5.2)."""
     networks = networks_of(graph, seed)
     followers = [node for node in graph.nodes if node.kind is NodeKind.EMA]
     expected = {node.name: averaged(networks[node.name], networks[node.follows], node.decay) for node in followers}

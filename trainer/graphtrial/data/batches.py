@@ -99,7 +99,7 @@ class Batches:
 
     def labels(self, indices: Tensor) -> Tensor:
         """Class indices, int64 [B], on the device."""
-        return self._labels[indices].to(self._device, non_blocking=True)
+        return self._labels[indices.to(self._labels.device)].to(self._device, non_blocking=True)
 
     def view(
         self, indices: Tensor, augmentation: Augmentation, seed: int, step: int, stream: str = "augmentation"

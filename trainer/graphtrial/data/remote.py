@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 8
 """Objects on their way."""
+_WAITING = 4 * _AT_ONCE
+"""Objects that wait for it."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """Variables that boto3 reads by itself."""
 
@@ -134,8 +136,11 @@ def _fetch(bucket: Bucket, objects: Mapping[str, S3Object], place: Path, tempora
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for _ in pool.map(fetch, objects):
-                pass
+            names = list(objects)
+            # A few at a time: what waits in a pool holds up the end of a trial that is asked to stop.
+            for start in range(0, len(names), _WAITING):
+                for _ in pool.map(fetch, names[start : start + _WAITING]):
+                    pass
         shutil.rmtree(place, ignore_errors=True)
         temporary.replace(place)
     except BaseException:

@@ -82,13 +82,8 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
     patiently(lambda: _announce(spec, state, folder, exposition.port))
     note_start(spec, state)
     put_events(outbox, state)
-    data = load(
-        spec.data,
-        spec.split,
-        unlabelled=spec.graph.semi_supervised,
-        cache=spec.cache,
-        server=spec.checkpoint,
-    )
+    unlabelled, place = spec.graph.semi_supervised, spec.checkpoint
+    data = patiently(lambda: load(spec.data, spec.split, unlabelled=unlabelled, cache=spec.cache, server=place))
     if problem := metric_problem(spec.objective.metric, data.classes):
         raise RefusedError(problem)
     parts = patiently(lambda: _put_together(spec, data, machine, device, outbox, exposition))
