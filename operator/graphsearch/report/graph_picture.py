@@ -153,7 +153,7 @@ def _tags(
         if edge.is_label:
             text = _edge_text(edge, view)
             angle = math.pi / 2 if math.sin(outwards[edge.destination]) > 0.45 else outwards[edge.destination]
-            box = outside(boxes[edge.destination], angle, _CHARACTER * len(text) + 16, 38, 34)
+            box = outside(boxes[edge.destination], angle, _CHARACTER * max(len(text), len("Label")) + 16, 38, 34)
             tags.append((edge, text, box))
     return tags
 
