@@ -101,10 +101,11 @@ def test_a_graph_in_which_the_scored_node_learns_nothing_is_refused(
         (MIXED, ENSEMBLE, ("1", "2", "3")),
         (MIXED.ensemble("e", "3", "2"), ENSEMBLE, ("3", "2")),
         (MIXED.ensemble("e", "1", "2"), BEST, ("1", "3")),
+        (MIXED.trained("random").transfer("random", "1"), BEST, ("1", "3")),
     ],
 )
 def test_a_score_reads_the_nodes_of_its_mode(builder: GraphBuilder, score_of: ScoreOf, expected: tuple[str, ...]):
-    """The target; the members of the ensemble or all nodes; every node that is not frozen."""
+    """The target; the members of the ensemble or all nodes; every node that learns."""
     assert scored_nodes(builder.obj(), score_of) == expected
 
 

@@ -94,7 +94,9 @@ def scored_nodes(graph: Graph, score_of: ScoreOf) -> tuple[str, ...]:
                 return ensembles[0].members
             return tuple(node.name for node in graph.nodes)
         case ScoreOf.BEST_NODE:
-            return tuple(node.name for node in graph.nodes if node.kind in (NodeKind.TRAINED, NodeKind.EMA))
+            trained = [node.name for node in graph.nodes if node.kind in (NodeKind.TRAINED, NodeKind.EMA)]
+            # A random node may be lucky, and could not be trained again for its score.
+            return tuple(name for name in trained if _learns(graph, name)) or tuple(trained)
 
 
 def needed_nodes(graph: Graph, score_of: ScoreOf) -> frozenset[str]:
