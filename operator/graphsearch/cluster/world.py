@@ -62,7 +62,7 @@ Key = tuple[int, int]
 
 _POLL_SECONDS = 0.25
 """Between two looks at the scores of running trials."""
-_WAIT_SECONDS = 2.0
+_WAIT_SECONDS = 1.0
 """Between two looks while attempts wait to run: deadlines pass without an event."""
 _SHOWN_AFTER_SECONDS = 2.0
 """For which an attempt may be on its way to run before that is worth a write."""
@@ -148,6 +148,8 @@ class ClusterWorld:
             facts_left = any(isinstance(action, Record | RecordSearch) for action in actions)
             carry_out = partial(self._carry_out, record_search=record_search, pause=pause)
             await side_by_side([partial(carry_out, lane) for lane in lanes(actions, self.ledger)])
+        # What only explains comes after what decides; the next look shows it.
+        await self.children.ask_why(self._seat.clock())
         await self._show_waiting()
         await self._remove_jobs()
         events, self._events = self._events, []
@@ -161,7 +163,6 @@ class ClusterWorld:
     async def _gather(self) -> None:
         now = self._seat.clock()
         moved = await self.children.refresh(now)
-        await self.children.ask_why(now)
         self._observed.clear()
         self._reports = []
         for index, attempt in self.ledger.running.items():
