@@ -34,7 +34,7 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.checkpoint
 
 bench-operator: .venv/installed
-	$(BIN)/python -m benchmarks.operator
+	$(BIN)/python -m benchmarks.operator_costs
 
 chart: .venv/installed
 	$(BIN)/python -m charts.generate

@@ -10,7 +10,7 @@ import asyncio
 import time
 
 import pytest
-from benchmarks.operator.seeding import seed_finished
+from benchmarks.operator_costs.seeding import seed_finished
 from e2e.cluster.processes import ClusterError
 from e2e.cluster.simulated_node.faults import Fault
 from tests.integration.cluster.installation import apply, assert_sound, wait_for

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.operator.witness import Times, Witness
+from benchmarks.operator_costs.witness import Times, Witness
 from prometheus_client.parser import text_string_to_metric_families
 
 JOB_CONTROLLER_QPS = 20

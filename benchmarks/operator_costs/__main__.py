@@ -19,11 +19,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.operator import figures
-from benchmarks.operator.figures import Slots
-from benchmarks.operator.measured import SCRAPE_SECONDS, Measured
-from benchmarks.operator.seeding import seed_finished
-from benchmarks.operator.witness import Witness, witnessing
+from benchmarks.operator_costs import figures
+from benchmarks.operator_costs.figures import Slots
+from benchmarks.operator_costs.measured import SCRAPE_SECONDS, Measured
+from benchmarks.operator_costs.seeding import seed_finished
+from benchmarks.operator_costs.witness import Witness, witnessing
 from e2e.cluster.control_plane import ControlPlane, running_control_plane
 from e2e.cluster.prometheus_server import running_prometheus, scrape_config
 from e2e.cluster.simulated_node import Fault, Timing, running_simulated_node
@@ -174,7 +174,7 @@ def wait_until(done, witness: Witness, used: Used) -> None:
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.operator_costs", description=__doc__)
     parser.add_argument("--trials", type=int, default=1000, help="live ones of each search (1000)")
     parser.add_argument("--parallel", type=int, default=200, help="at a time (200)")
     parser.add_argument("--finished", type=int, nargs="*", default=[0, 19_000], help="before each search (0 19000)")

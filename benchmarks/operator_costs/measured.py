@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.operator import figures
-from benchmarks.operator.figures import Slots, line, percentile
+from benchmarks.operator_costs import figures
+from benchmarks.operator_costs.figures import Slots, line, percentile
 
 SCRAPE_SECONDS = 1
 
