@@ -126,7 +126,8 @@ def _end_attempt(trial: GraphTrial, attempt: Attempt, seen: Ended, now: float) -
         }
     )
     trial = _with_attempt(trial, ended)
-    if end is AttemptEnd.DONE:
+    # A trial may get to its end before its stop gets to it: after a stop none of its later scores is recorded.
+    if end is AttemptEnd.DONE and not _outcome_of_rungs(trial):
         status = trial.status.model_copy(update={"nodes": dict(seen.nodes), "checkpoint": seen.checkpoint})
         trial = trial.model_copy(update={"status": status})
     return _with_plain_outcome(trial, now)

@@ -34,6 +34,15 @@ def test_a_stopped_trial_keeps_its_slot_until_it_has_saved():
     assert world.ledger.trials[1].status.message == "rank 2 of 2 at evaluation 1"
 
 
+def test_what_a_stopped_trial_reached_before_its_stop_reached_it_is_not_recorded():
+    """It ends by itself (0) and not by the stop (143): the facts are the same."""
+    world = a_world(a_search().trials(3).parallel(2)).look((0, 1, 0.9), (1, 1, 0.1))
+    world.end(1, 0, nodes={"1": 0.3})
+    assert (world.outcome(1), world.ledger.trials[1].status.nodes) == (Outcome.STOPPED, {})
+    world.finish(0, 0.9, nodes={"1": 0.9})
+    assert world.ledger.trials[0].status.nodes == {"1": 0.9}
+
+
 def test_pausing_saves_everything_and_resuming_goes_on():
     """Paused: all are asked to save, none starts; resumed: the same trials go on with their next attempt."""
     search = a_search().trials(3).parallel(2)
