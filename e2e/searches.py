@@ -23,14 +23,17 @@ from graphsearch.search.ledger import Ledger
 from graphtrial.contract import Purpose, TrialResult
 
 SMALL: dict[str, Any] = {
-    "space": {"nodes": 2, "auxiliaryModels": ["resnet8"]},
-    "training": {"length": {"epochs": 24}},
+    "space": {"nodes": 2, "auxiliaryModels": ["resnet8"], "isolatedNodes": "Random"},
+    "training": {"length": {"epochs": 120}},
     "scheduler": {"asha": None},
     "budget": {"maxTrials": 6, "parallelTrials": 2},
     "comparison": None,
     "checkpoint": {"every": {"epochs": 1}},
 }
-"""What makes the example small: six graphs of two networks, all trained to the end, a checkpoint each epoch."""
+"""What makes the example small: six graphs of two networks, without teachers that come first, all trained to the end,
+a checkpoint each epoch; and long enough for something to happen meanwhile."""
+ENDLESS: dict[str, Any] = {"training": {"length": {"epochs": 100_000}}, "budget": {"maxTrials": 2}}
+"""Two trials that do not end by themselves while a test looks."""
 
 
 def digits(cluster: Cluster, name: str, *changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def waiting(search: Search) -> list[tuple[str, str]]:
     """Why trials without an outcome wait: (reason, message)."""
     found = search.get("graphtrials")["items"]
     conditions = [condition for trial in found for condition in trial.get("status", {}).get("conditions", ())]
-    return [(c["reason"], c["message"]) for c in conditions if c["type"] == "Progressing"]
+    return [(c["reason"], c.get("message", "")) for c in conditions if c["type"] == "Progressing"]
 
 
 def evaluations(cluster: Cluster, search: Search) -> float:

@@ -12,6 +12,7 @@ from tests.integration.cluster.installation import assert_sound, seed_of_chaos, 
 
 from e2e.installation import RELEASE, SYSTEM
 from e2e.searches import (
+    ENDLESS,
     SMALL,
     digits,
     evaluations,
@@ -27,9 +28,6 @@ from e2e.searches import (
 from graphsearch.api import AttemptEnd, Outcome
 from graphsearch.api.reasons import TrialReason
 from graphtrial.contract import ExitCode
-
-_LONG = {"training": {"length": {"epochs": 300}}, "budget": {"maxTrials": 2}}
-"""Trials that do not end by themselves while a test looks."""
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +122,9 @@ def test_a_drained_node_gives_its_trials_back(cluster, namespace, undisturbed):
 
 def test_stopping_is_at_once_and_saves(cluster, namespace):
     """Cancelled: both pods, whose logs a user can read, are asked to end within five seconds and save (143)."""
-    search = start(cluster, namespace, digits(cluster, "s", SMALL, _LONG))
+    search = start(cluster, namespace, digits(cluster, "s", SMALL, ENDLESS))
     wait_for(lambda: len(saved_and_running(cluster, search)) == 2, search.describe)
-    assert "evaluation 1 of 300" in cluster.graphsearch("logs", "s", "-n", namespace)
+    assert "evaluation 1 of 100000" in cluster.graphsearch("logs", "s", "-n", namespace)
     cancelled_at = time.time()
     search.patch(desiredState="Cancelled")
     wait_for(lambda: len(asked_to_end(search)) == 2 or not running_pods(search), search.describe)

@@ -103,7 +103,7 @@ def _urgent_job(cluster, namespace):
 
 def test_trials_queue_and_a_preempted_one_resumes(kueue, namespace, queue, tmp_path):
     """The second trial waits and says why; an urgent Job displaces the first, which goes on later, uncharged."""
-    two = {"budget": {"maxTrials": 2}, "training": {"length": {"epochs": 20}}, "trainer": {"queueName": queue}}
+    two = {"budget": {"maxTrials": 2}, "trainer": {"queueName": queue}}
     manifest = digits(kueue, "s", SMALL, two)
     search = start(kueue, namespace, manifest)
     wait_for(lambda: any("quota" in message for message in queued(search)), search.describe)

@@ -7,16 +7,15 @@ import json
 from tests.integration.cluster.installation import assert_sound, wait_for
 
 from e2e.installation import RELEASE, SYSTEM
-from e2e.searches import SMALL, digits, running_pods, start, trained
+from e2e.searches import ENDLESS, SMALL, digits, running_pods, start, trained
 from graphsearch.api import names as n
 
-_ENDLESS = {"training": {"length": {"epochs": 1000}}, "budget": {"maxTrials": 2}}
 _KINDS = {f"customresourcedefinition.apiextensions.k8s.io/{plural}.{n.GROUP}" for plural in (n.SEARCHES, n.TRIALS)}
 
 
 def test_no_trainer_notices_upgrade_rollback_and_a_new_installation(cluster, namespace):
     """B22: the same two containers run on, each new operator takes the search over; only the kinds are left behind."""
-    search = start(cluster, namespace, digits(cluster, "s", SMALL, _ENDLESS))
+    search = start(cluster, namespace, digits(cluster, "s", SMALL, ENDLESS))
     wait_for(lambda: len(running_pods(search)) == 2, search.describe)
     before = running_pods(search)
     operator = pods_of_operator(cluster)
