@@ -39,7 +39,7 @@ class ObjectStore:
             "weed",
             [
                 *(_weed(), "server", f"-dir={folder}", f"-ip={address}", f"-ip.bind={address}"),
-                *("-master.volumeSizeLimitMB=128", "-volume.max=20", "-s3", f"-s3.config={folder}/s3.json"),
+                *("-master.volumeSizeLimitMB=128", "-volume.max=200", "-s3", f"-s3.config={folder}/s3.json"),
                 *(f"-{name}.port={ports[name]}" for name in names),
                 *(f"-{name}.port.grpc={ports[f'{name}.grpc']}" for name in names),
                 *("-s3.port.iceberg=0", "-s3.port.lance=0"),
