@@ -62,10 +62,6 @@ class Recorded:
         """Metadata of open trials, by index."""
         self._names: dict[str, int] = {}
 
-    def index_of(self, name: str) -> int | None:
-        """Of an open trial by its object's name."""
-        return self._names.get(name)
-
     def metadata(self, index: int) -> Object:
         """Of an open trial's object."""
         return self._objects[index]
