@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: run test lint unit integration e2e bench bench-operator chart clean
+.PHONY: run test lint unit integration e2e bench gpu bench-operator chart clean
 
 run: .venv/installed
 	$(BIN)/graphsearch run examples/digits.yaml
@@ -32,6 +32,10 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.local_world
 	$(BIN)/python -m benchmarks.checkpoint
+
+gpu: .venv/installed
+	$(BIN)/pytest tests/gpu
+	$(BIN)/python -m benchmarks.gpu
 
 bench-operator: .venv/installed
 	$(BIN)/python -m benchmarks.operator_costs

@@ -146,17 +146,19 @@ def operations(case: Case) -> tuple[int, int]:
     return sum(counts.values()), sum(counts[name] for name in waiting)
 
 
-def our_step(case: Case, precision: str) -> Callable[[], None]:
+def our_step(case: Case, precision: str, device: str = "cpu") -> Callable[[], None]:
     """One update of all nodes as a trial makes it."""
     import torch
 
     from graphtrial.contract import LABEL, Edge, Graph, Length, Loss, LossType, Node, Precision, Training
-    from graphtrial.models import build
+    from graphtrial.models import build, layout
     from graphtrial.training.memory import keep_freed_memory
+    from graphtrial.training.replay import Replayed
     from graphtrial.training.sgd import Sgd
     from graphtrial.training.step import GraphStep, Images
 
     keep_freed_memory()
+    place = torch.device(device)
     names = [str(index + 1) for index in range(case.nodes)]
     label = Loss(type=LossType.CROSS_ENTROPY)
     transfer = Loss(type=LossType(case.loss), crops=CROPS if case.loss == "Together" else ())
@@ -167,27 +169,33 @@ def our_step(case: Case, precision: str) -> Callable[[], None]:
             *(Edge(source=s, destination=t, loss=transfer) for t in names for s in names if s != t),
         ),
     )
-    networks = {name: build(case.model, classes=CLASSES, channels=3, image_size=SIDE) for name in names}
     training = Training(length=Length(steps=1000), precision=Precision(precision))
+    networks = {
+        name: build(case.model, classes=CLASSES, channels=3, image_size=SIDE).to(
+            device=place, memory_format=layout(place, training.precision)
+        )
+        for name in names
+    }
     graph_step = GraphStep(
         graph,
         networks,
         needed=frozenset(names),
         total_steps=1000,
         training=training,
-        device=torch.device("cpu"),
+        device=place,
     )
     optimiser = Sgd([[network] for network in networks.values()], training)
-    images = Images(torch.rand(BATCH, 3, SIDE, SIDE), torch.randint(CLASSES, (BATCH,)))
+    images = Images(torch.rand(BATCH, 3, SIDE, SIDE, device=place), torch.randint(CLASSES, (BATCH,), device=place))
 
-    def step() -> None:
+    def update(images: Images, rate: float | torch.Tensor) -> None:
         graph_step.losses(images).total.backward()
-        optimiser.update(0.1)
+        optimiser.update(rate)
 
-    return step
+    step = Replayed(update, place) if device == "cuda" else update
+    return lambda: step(images, 0.1)
 
 
-def plain_step(case: Case) -> Callable[[], None]:
+def plain_step(case: Case, device: str = "cpu") -> Callable[[], None]:
     """One update of all nodes as the formulas are read: edge by edge, crop by crop, node by node."""
     import torch
     import torch.nn.functional as F  # noqa: N812
@@ -196,14 +204,17 @@ def plain_step(case: Case) -> Callable[[], None]:
 
     # A convolution is channels-last as soon as its weights are; the published code's are not.
     networks = [
-        build(case.model, classes=CLASSES, channels=3, image_size=SIDE).to(memory_format=torch.contiguous_format)
+        build(case.model, classes=CLASSES, channels=3, image_size=SIDE).to(
+            device, memory_format=torch.contiguous_format
+        )
         for _ in range(case.nodes)
     ]
     optimisers = [
         torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
         for network in networks
     ]
-    images, labels = torch.rand(BATCH, 3, SIDE, SIDE), torch.randint(CLASSES, (BATCH,))
+    images = torch.rand(BATCH, 3, SIDE, SIDE, device=device)
+    labels = torch.randint(CLASSES, (BATCH,), device=device)
 
     def label_loss(own: Output) -> torch.Tensor:
         loss = F.cross_entropy(own.logits, labels)

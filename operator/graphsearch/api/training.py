@@ -149,6 +149,8 @@ class TrainingChoice(Model):
     """Mean, or Sum as (3.2) is written."""
     frozen_batch_norm: bool | None = None
     """False: frozen teachers run on batch statistics, as in the authors' code."""
+    deterministic: bool | None = None
+    """On a GPU, only kernels that add in one order, so that a resumed run is bit-equal; on a CPU they always do."""
 
 
 def resolve(choice: TrainingChoice) -> Training:

@@ -24,7 +24,9 @@ few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthChec
 Gradients = dict[str, dict[str, Tensor]]
 
 
-def compiled(graph: Graph, networks: Mapping[str, nn.Module], training: Training, update: int) -> GraphStep:
+def compiled(
+    graph: Graph, networks: Mapping[str, nn.Module], training: Training, update: int, device: str = "cpu"
+) -> GraphStep:
     """The step before the given update."""
     step = GraphStep(
         graph,
@@ -32,7 +34,7 @@ def compiled(graph: Graph, networks: Mapping[str, nn.Module], training: Training
         needed=frozenset(node.name for node in graph.nodes),
         total_steps=TOTAL_STEPS,
         training=training,
-        device=torch.device("cpu"),
+        device=torch.device(device),
     )
     step.step_count.fill_(update - 1)
     return step
@@ -48,7 +50,7 @@ def run_step(
     graph: Graph, networks: Mapping[str, nn.Module], training: Training, views: Views, labels: Tensor, update: int
 ) -> tuple[dict[str, Tensor], Gradients]:
     """Losses by node, and the gradients of the parameters of nodes that got one."""
-    step = compiled(graph, networks, training, update)
+    step = compiled(graph, networks, training, update, labels.device.type)
     losses = step.losses(images_of(views, labels, graph))
     losses.total.backward()
     torch.testing.assert_close(losses.nodes.sum(), losses.total.detach())
@@ -107,7 +109,7 @@ def test_averages_follow_and_buffers_are_copied(graph, seed):
 
 
 @few
-@given(graphs(), trainings(), st.integers(1, TOTAL_STEPS), st.integers(0, 1000))
+@given(graphs(inverse=False), trainings(), st.integers(1, TOTAL_STEPS), st.integers(0, 1000))
 def test_float32_parameter_gradients_are_those_of_the_formulas(graph, training, update, seed):
     """Through a smooth network float32 keeps four digits of every parameter's gradient."""
     networks, (views, labels) = networks_of(graph, seed), views_of(graph, seed)
@@ -150,7 +152,7 @@ def fixed_networks(graph: Graph, seed: int, samples: int, dtype: torch.dtype) ->
 
 
 @few
-@given(graphs(trunks=False), trainings(), st.integers(1, TOTAL_STEPS), st.integers(0, 1000))
+@given(graphs(trunks=False, inverse=False), trainings(), st.integers(1, TOTAL_STEPS), st.integers(0, 1000))
 def test_float32_losses_and_gradients_of_logits_and_maps_are_those_of_the_formulas(graph, training, update, seed):
     """From equal logits and maps on, float32 keeps five digits of losses and of their gradients."""
     samples = 4

@@ -148,3 +148,5 @@ class Training(Model):
     """False: frozen teachers run on batch statistics, as in the authors' code (spec 10)."""
     aggregation: Aggregation = Aggregation.SUM
     """Of graphs in which one network learns, which compression makes (spec 9)."""
+    deterministic: bool = False
+    """On a GPU, only kernels that add in one order: two runs are bit-equal, a resumed one too. On a CPU always so."""

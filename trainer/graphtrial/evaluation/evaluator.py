@@ -25,6 +25,7 @@ from graphtrial.contract import (
     scored_nodes,
 )
 from graphtrial.evaluation.metrics import measure
+from graphtrial.models import layout
 
 
 class Scores(NamedTuple):
@@ -84,11 +85,12 @@ class Evaluator:
     def _logits(self) -> tuple[dict[str, Tensor], Tensor]:
         # A frozen node never changes and the images do not either: it runs at the first evaluation only.
         running = {name: net.eval() for name, net in self._networks.items() if name not in self._frozen_logits}
+        precision = self._training.precision
         parts: dict[str, list[Tensor]] = {name: [] for name in running}
         labels: list[Tensor] = []
         for images, batch_labels in self.batches():
-            ordered = images.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._training.precision is Precision.BF16):
+            ordered = images.contiguous(memory_format=layout(self._device, precision))
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=precision is Precision.BF16):
                 for name, network in running.items():
                     parts[name].append(network(ordered).float())
             labels.append(batch_labels)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from graphtrial.models.errors import ModelError
-from graphtrial.models.output import Observed, Output
+from graphtrial.models.output import Output, is_observed
 from graphtrial.models.sharing import blank_images
 
 _WITH_AUXILIARY_LOGITS = ("googlenet", "inception_v3")
@@ -128,7 +128,7 @@ def _check(name: str, network: nn.Module, classes: int, channels: int, image_siz
     try:
         with torch.no_grad():
             logits = network(images)
-            output = network.upper(network.lower(images)) if isinstance(network, Observed) else Output(logits)
+            output = network.upper(network.lower(images)) if is_observed(network) else Output(logits)
     except Exception as error:  # whatever a layer raises that the images do not suit
         message = f"{name} cannot take images of {channels} channels and {image_size} pixels: {_told(error)}"
         raise ModelError(message) from error

@@ -6,7 +6,7 @@ share, is an ``Observed``: its lower layers give features, its upper ones everyt
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard
 
 from torch import Tensor, nn
 
@@ -22,7 +22,6 @@ class Output(NamedTuple):
     """Attention map Q, [samples, S, S], not normalised; None where the architecture has none."""
 
 
-@runtime_checkable
 class Observed(Protocol):
     """A network with an attention map, in two parts.
 
@@ -36,8 +35,13 @@ class Observed(Protocol):
         """Features to everything that the network says."""
 
 
+def is_observed(network: nn.Module) -> TypeGuard[Observed]:
+    """Whether it is in two parts. ``isinstance`` would not see a module's children from Python 3.12 on."""
+    return hasattr(network, "lower") and hasattr(network, "upper")
+
+
 def observe(network: nn.Module, images: Tensor) -> Output:
     """Run a network once for all that it says; a plain classifier has logits only."""
-    if isinstance(network, Observed):
+    if is_observed(network):
         return network.upper(network.lower(images))
     return Output(network(images))

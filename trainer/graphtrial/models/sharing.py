@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphtrial.models.errors import ModelError
-from graphtrial.models.output import Observed
+from graphtrial.models.output import is_observed, observe
 
 
 def share_trunk(networks: Sequence[nn.Module]) -> None:
@@ -18,7 +18,7 @@ def share_trunk(networks: Sequence[nn.Module]) -> None:
         ModelError: If one has no lower layers to share.
     """
     for network in networks:
-        if not isinstance(network, Observed):
+        if not is_observed(network):
             kind = type(network).__name__
             raise ModelError(f"{kind} has no layers to share; use a model with lower and upper, such as resnet32")
     first, *others = networks
@@ -31,13 +31,11 @@ def map_side(network: nn.Module, *, channels: int, image_size: int) -> int | Non
 
     It is run once on a blank image, in evaluation mode.
     """
-    if not isinstance(network, Observed):
-        return None
     image = blank_images(network, 1, channels, image_size)
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        attention = network.upper(network.lower(image)).map
+        attention = observe(network, image).map
     network.train(was_training)
     return None if attention is None else attention.shape[-1]
 

@@ -7,6 +7,7 @@ are shown as early as can be.
 from __future__ import annotations
 
 import logging
+import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -152,13 +153,22 @@ def _prepare_torch(spec: TrialSpec) -> torch.device:
     if spec.device is Device.CUDA:
         # FP32 means float32: by default a GPU would round its factors to 10 bits.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        if spec.training.deterministic:
+            # Read when the first matrix product is asked for.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.backends.cudnn.deterministic = True
+            _add_in_one_order()
         return torch.device("cuda")
     keep_freed_memory()
-    # Scattered additions of several threads would otherwise come in any order. Not use_deterministic_algorithms,
-    # which imports torch's compiler: seconds of every cold start.
+    _add_in_one_order()
+    return torch.device("cpu")
+
+
+def _add_in_one_order() -> None:
+    """Refuse scattered additions of several threads, which would come in any order."""
+    # Not use_deterministic_algorithms, which imports torch's compiler: seconds of every cold start.
     torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return torch.device("cpu")
 
 
 def _machine(spec: TrialSpec) -> Machine:
@@ -192,13 +202,14 @@ def _take_over(spec: TrialSpec, state: State, snapshot: Snapshot, machine: Machi
     state.evaluations = list(progress.evaluations)
     state.rungs = {found.rung: found.score for found in progress.rungs} | state.rungs
     state.seconds_before = progress.seconds
-    state.inexact = progress.inexact or _difference(progress.machine, machine, spec.device)
+    in_any_order = spec.device is Device.CUDA and not spec.training.deterministic
+    state.inexact = progress.inexact or _difference(progress.machine, machine, in_any_order=in_any_order)
 
 
-def _difference(before: Machine, now: Machine, device: Device) -> str:
+def _difference(before: Machine, now: Machine, *, in_any_order: bool) -> str:
     """Why a run resumed on this machine is not bit-equal to one that was not interrupted; empty if it is."""
-    if device is Device.CUDA:
-        return "resumed on CUDA, where sums are not repeatable to the bit"
+    if in_any_order:
+        return "resumed on CUDA without training.deterministic: sums are not repeatable to the bit"
     changed = [
         f"{name} {value} instead of {getattr(before, name)}" for name, value in now if value != getattr(before, name)
     ]

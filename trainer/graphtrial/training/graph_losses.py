@@ -102,7 +102,9 @@ class GraphLosses:
             else None
             for place, edge in enumerate(transfers)
         ]
+        # Made once: a number that a step moves to a GPU would make it wait.
         self._map_groups: dict[tuple[int, ...], list[MapTerms]] = {}
+        self._head_edges: dict[tuple[int, ...], Tensor] = {}
         gate_rows = [
             self._sources.rows[edge.source, 1.0] if edge.gate.type in BY_SAMPLE else None for edge in transfers
         ]
@@ -139,20 +141,21 @@ class GraphLosses:
         if not self._label_edges:
             return [], []
         one = torch.ones((), dtype=torch.float64, device=self._device)
-        logits = [said.logits.index_select(0, self._labelled_rows)]
-        edges = [torch.arange(len(self._label_edges), device=self._device)]
-        places = [said.names.index(edge.destination) for edge in self._label_edges]
-        branched = [edge for edge, place in enumerate(places) if said.branches[place] is not None]
-        if branched:
-            logits.append(
-                torch.stack([branch for edge in branched if (branch := said.branches[places[edge]]) is not None])
-            )
-            edges.append(self._integers(branched))
-        stacked, of_edges = torch.cat(logits), torch.cat(edges)
+        stacked = said.logits.index_select(0, self._labelled_rows)
+        branches = [said.branches[said.names.index(edge.destination)] for edge in self._label_edges]
+        if heads := [branch for branch in branches if branch is not None]:
+            stacked = torch.cat([stacked, torch.stack(heads)])
+        of_edges = self._edges_of_heads(tuple(edge for edge, branch in enumerate(branches) if branch is not None))
         log_p = log_probabilities(stacked, one.expand(len(stacked)))
         gates = self._label_gates.weights(update, len(labels), log_p, labels)
         losses = cross_entropy(log_p, labels, self._training.label_smoothing)
         return [self._reduced(losses, gates.index_select(0, of_edges))], [of_edges]
+
+    def _edges_of_heads(self, branched: tuple[int, ...]) -> Tensor:
+        """The label edge of each row: all edges, then those whose node has a branch; known once networks have run."""
+        if branched not in self._head_edges:
+            self._head_edges[branched] = self._integers((*range(len(self._label_edges)), *branched))
+        return self._head_edges[branched]
 
     def _transfer_terms(
         self, destination: Said, source: Said, labels: Tensor, update: Tensor

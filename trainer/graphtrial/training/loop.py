@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graphtrial.compression import Projection
-from graphtrial.contract import Evaluation, ExitCode, NodeKind, TrialSpec, derive
+from graphtrial.contract import Evaluation, ExitCode, NodeKind, TrialSpec, derive, gives_logits_only, is_built_in
 from graphtrial.evaluation import Evaluator
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import NO_CONFLICTS, Machine, Progress, Snapshot
@@ -27,10 +27,11 @@ from graphtrial.training.events import note_checkpoint, note_evaluations, put_ev
 from graphtrial.training.exposition import Exposition
 from graphtrial.training.feed import Feed
 from graphtrial.training.outbox import Outbox
+from graphtrial.training.replay import Replayed
 from graphtrial.training.schedules import learning_rate
 from graphtrial.training.sgd import Sgd
 from graphtrial.training.state import State, result, rung_scores
-from graphtrial.training.step import GraphStep
+from graphtrial.training.step import GraphStep, Images
 from graphtrial.training.timetable import Timetable
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Training:
         self._parts, self._state = parts, state
         self._loss_sums = torch.zeros(len(parts.step.names), dtype=torch.float64, device=parts.step.step_count.device)
         self._loss_steps = 0
+        self._learn_from = Replayed(self._learn, self._loss_sums.device) if self._replays() else self._learn
         self._saved_at: int | None = None
         if snapshot is not None:
             self._restore(snapshot)
@@ -96,21 +98,31 @@ class Training:
             self._update()
 
     def _update(self) -> None:
-        step, projection = self._state.step, self._parts.projection
+        step = self._state.step
+        images = self._parts.feed.images(step)
         # Dropout of the user's and torchvision's networks draws from the global generator.
         torch.manual_seed(derive(self._parts.spec.seed, "layers", step))
-        losses = self._parts.step.losses(self._parts.feed.images(step))
-        if projection is None:
-            losses.total.backward()
-        else:
-            projection.backward(losses.edges, step)
-        self._parts.sgd.update(self._learning_rate(step))
-        self._parts.averages.update()
-        self._loss_sums += losses.nodes
+        self._learn_from(images, self._learning_rate(step))
         self._loss_steps += 1
         self._state.step = self._parts.exposition.steps = step + 1
         if step == self._state.resumed_at:
             _log.info("first step after %.2f s", time.monotonic() - self._state.started)
+
+    def _learn(self, images: Images, rate: float | Tensor) -> None:
+        losses, projection = self._parts.step.losses(images), self._parts.projection
+        if projection is None:
+            losses.total.backward()
+        else:
+            projection.backward(losses.edges, self._state.step)
+        self._parts.sgd.update(rate)
+        self._parts.averages.update()
+        self._loss_sums += losses.nodes
+
+    def _replays(self) -> bool:
+        """Whether updates are alike but for the tensors that they read; on a CPU a replay would gain nothing."""
+        models = {node.model for node in self._parts.spec.graph.nodes if node.model}
+        own = any(not is_built_in(model) and not gives_logits_only(model) for model in models)
+        return self._loss_sums.is_cuda and self._parts.projection is None and not own
 
     def _learning_rate(self, step: int) -> float:
         """Of the update after ``step``."""

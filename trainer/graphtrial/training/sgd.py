@@ -41,10 +41,11 @@ class Sgd:
         ]
 
     @torch.no_grad()
-    def update(self, learning_rate: float) -> None:
+    def update(self, learning_rate: float | Tensor) -> None:
         """Descend along the gradients, then forget them.
 
-        A parameter without a gradient, as a classifier's where only maps are learnt from, stays as it is.
+        The learning rate may be a scalar on the device. A parameter without a gradient, as a classifier's where only
+        maps are learnt from, stays as it is.
         """
         if (most := self._training.clip_norm) is not None:
             for group in self._groups:

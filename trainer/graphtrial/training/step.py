@@ -9,14 +9,18 @@ it: what destinations of transfer and self edges see (zeta1), and what their sou
 over its parts concatenated (or one by one, where the training says so); frozen and EMA nodes run over what they
 source, without gradient, in evaluation mode.
 
+On a GPU each network has a stream of its own, forward and, by autograd's rule, backward: at small batches one network
+fills a part of it.
+
 Optimiser, data and length of the training are not known here. Decided against: one backward pass per node, which has
-nothing to gain from gradients that are zero anyway, and ``torch.compile``, whose start-up every trial would pay.
+nothing to gain from gradients that are zero anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -24,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from graphtrial.contract import Edge, Forward, Graph, Node, NodeKind, Precision, Training
-from graphtrial.models import Observed, Output, observe
+from graphtrial.models import Output, is_observed, layout, observe
 from graphtrial.training.graph_losses import GraphLosses, Losses, Order
 from graphtrial.training.terms import Said
 
@@ -85,6 +89,7 @@ class GraphStep:
         self.names = tuple(node.name for node in graph.nodes if node.name in learning)
         self.step_count = torch.zeros((), dtype=torch.int64, device=device)
         self._runs = _runs(graph, networks, parts, learning, training)
+        self._streams = [torch.cuda.Stream(device) for _ in self._runs] if device.type == "cuda" else []
         said = {part: [name for name in parts if part in parts[name]] for part in Part}
         views = (Part.DESTINATION, Part.SOURCE) if graph.semi_supervised else (Part.LABELLED, Part.LABELLED)
         self._views = views
@@ -105,9 +110,14 @@ class GraphStep:
     def losses(self, images: Images) -> Losses:
         """Run every network once and compute every node's loss for the next update."""
         given = (images.labelled, images.destination, images.source)
-        tensors = {part: _ordered(each) for part, each in zip(Part, given, strict=True) if each is not None}
+        form = layout(self._device, self._precision)
+        tensors = {
+            part: each.contiguous(memory_format=form)
+            for part, each in zip(Part, given, strict=True)
+            if each is not None
+        }
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision is Precision.BF16):
-            outputs = _run(self._runs, tensors)
+            outputs = _run(self._runs, tensors, self._streams or [None] * len(self._runs))
         said = {part: _said(names, part, outputs) for part, names in self._order.items() if names}
         self.step_count += 1
         labelled = said.get(Part.LABELLED, _NOTHING)
@@ -117,10 +127,6 @@ class GraphStep:
 
 _Outputs = dict[tuple[str, Part], Output]
 _NOTHING = Said((), torch.empty(0, 0, 0), (), ())
-
-
-def _ordered(images: Tensor) -> Tensor:
-    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _said(names: Sequence[str], part: Part, outputs: _Outputs) -> Said:
@@ -195,23 +201,38 @@ def _runs(
     return runs
 
 
-def _run(runs: Sequence[_Run], images: Mapping[Part, Tensor]) -> _Outputs:
-    """What every network says of each of its parts."""
+def _run(runs: Sequence[_Run], images: Mapping[Part, Tensor], streams: Sequence[torch.cuda.Stream | None]) -> _Outputs:
+    """What every network says of each of its parts; networks side by side where there are streams."""
+    passes = [[(part,) for part in run.parts] if run.separate else [run.parts] for run in runs]
+    # All made before any stream branches off.
     joined: dict[tuple[Part, ...], Tensor] = {(part,): each for part, each in images.items()}
+    for parts in itertools.chain.from_iterable(passes):
+        if parts not in joined:
+            joined[parts] = torch.cat([images[part] for part in parts])
     outputs: _Outputs = {}
-    for run in runs:
+    for run, of_run, stream in zip(runs, passes, streams, strict=True):
         for member in run.members:
             if member.network.training is not run.trains:  # an evaluation in between may have changed it
                 member.network.train(run.trains)
-        for parts in [(part,) for part in run.parts] if run.separate else [run.parts]:
-            if parts not in joined:
-                joined[parts] = torch.cat([images[part] for part in parts])
-            # What is only said as a source is a constant.
-            learns = run.learns and parts != (Part.SOURCE,)
-            with nullcontext() if learns else torch.no_grad():
-                sizes = [len(images[part]) for part in parts]
-                outputs |= _pass(run.members, parts, joined[parts], sizes)
+        with nullcontext() if stream is None else _beside(stream):
+            for parts in of_run:
+                # What is only said as a source is a constant.
+                learns = run.learns and parts != (Part.SOURCE,)
+                with nullcontext() if learns else torch.no_grad():
+                    sizes = [len(images[part]) for part in parts]
+                    outputs |= _pass(run.members, parts, joined[parts], sizes)
+    for stream in streams:
+        if stream is not None:
+            torch.cuda.current_stream().wait_stream(stream)
     return outputs
+
+
+@contextmanager
+def _beside(stream: torch.cuda.Stream) -> Iterator[None]:
+    """Work on a stream, from what has been asked of the current one so far."""
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        yield
 
 
 def _pass(members: Sequence[_Member], parts: tuple[Part, ...], images: Tensor, sizes: list[int]) -> _Outputs:
@@ -220,14 +241,14 @@ def _pass(members: Sequence[_Member], parts: tuple[Part, ...], images: Tensor, s
         return _split(members[0].name, parts, observe(members[0].network, images), sizes)
     outputs: _Outputs = {}
     first = members[0].network
-    assert isinstance(first, Observed)
+    assert is_observed(first)
     features = dict(zip(parts, first.lower(images).split(sizes), strict=True))
     size_of = dict(zip(parts, sizes, strict=True))
     for member in members:
         own = tuple(part for part in parts if part in member.parts)
         if not own:
             continue
-        assert isinstance(member.network, Observed)
+        assert is_observed(member.network)
         with nullcontext() if member.learns else torch.no_grad():
             output = member.network.upper(torch.cat([features[part] for part in own]))
         outputs |= _split(member.name, own, output, [size_of[part] for part in own])
