@@ -151,7 +151,7 @@ def our_step(case: Case, precision: str, device: str = "cpu") -> Callable[[], No
     import torch
 
     from graphtrial.contract import LABEL, Edge, Graph, Length, Loss, LossType, Node, Precision, Training
-    from graphtrial.models import build, layout
+    from graphtrial.models import build
     from graphtrial.training.memory import keep_freed_memory
     from graphtrial.training.replay import Replayed
     from graphtrial.training.sgd import Sgd
@@ -170,12 +170,7 @@ def our_step(case: Case, precision: str, device: str = "cpu") -> Callable[[], No
         ),
     )
     training = Training(length=Length(steps=1000), precision=Precision(precision))
-    networks = {
-        name: build(case.model, classes=CLASSES, channels=3, image_size=SIDE).to(
-            device=place, memory_format=layout(place, training.precision)
-        )
-        for name in names
-    }
+    networks = {name: build(case.model, classes=CLASSES, channels=3, image_size=SIDE).to(place) for name in names}
     graph_step = GraphStep(
         graph,
         networks,

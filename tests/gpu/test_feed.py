@@ -48,6 +48,7 @@ def test_views_are_those_of_a_cpu(place, augmentation):
         assert (view.cpu() - on_cpu.view(expected_order, augmentation, 1, step)).abs().max() <= tolerance
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("augmentation", list(Augmentation))
 def test_the_host_never_waits(place, augmentation):
     """While the device sleeps a batch is asked for: it still sleeps afterwards."""

@@ -11,7 +11,7 @@ import torch
 from tests.trials import attention, compression, semi_supervised, single_node, three_nodes, training, trial_spec
 from torch import nn
 
-from graphtrial.contract import ExitCode, TrialSpec
+from graphtrial.contract import ANALYSIS, ExitCode, TrialSpec
 from graphtrial.storage import open_store
 from graphtrial.training import attempt as attempt_module
 from graphtrial.training.checkpoint import TrialFolder
@@ -25,6 +25,7 @@ STRONG = {"batchSize": 40, "destination": "RandAugment", "source": "PadCrop"}
 KINDS = {
     "supervised": ({"graph": three_nodes()}, {}),
     "bf16": ({"graph": three_nodes()}, {"precision": "BF16", "frozenBatchNorm": False}),
+    "tf32": ({"graph": three_nodes()}, {"precision": "TF32"}),
     "semi-supervised": ({"graph": semi_supervised()}, {"unlabelled": STRONG, "clipNorm": 1.0}),
     "attention": ({"graph": attention(), "objective": {"scoreOf": "Ensemble"}}, {"labelSmoothing": 0.1}),
     "compression": ({"graph": compression()}, {"aggregation": "Project"}),
@@ -65,7 +66,7 @@ def spec_of(kind, teacher, **changes):
     """Of a trial of this kind, in deterministic mode."""
     fields, plan = KINDS[kind]
     plan = training(deterministic=True, **(LENGTH | plan | changes))
-    teachers = {"3": teacher} if kind in ("supervised", "bf16", "compression") else {}
+    teachers = {"3": teacher} if kind in ("supervised", "bf16", "tf32", "compression") else {}
     return fields | {"training": plan, "teachers": teachers, "seed": 3}
 
 
@@ -115,6 +116,13 @@ def test_a_gpu_and_a_cpu_come_to_the_same_losses(tmp_path, teacher):
         assert on_gpu.losses == pytest.approx(on_cpu.losses, rel=2e-2)
 
 
+def test_trained_networks_are_analysed_and_exported(tmp_path, teacher):
+    """What follows a training finds its networks on the device."""
+    _, state, _ = run(tmp_path, export="1", **spec_of("compression", teacher))
+    assert (tmp_path / ANALYSIS).exists()
+    assert {form.kind for form in state.exports if form.name} >= {"safetensors", "torch.export"}
+
+
 def update_of(network):
     """A plain update, as ``Replayed`` takes it."""
 
@@ -135,6 +143,7 @@ class Asking(nn.Linear):
         return super().forward(given) * (2.0 if given.sum().item() > 0 else 1.0)
 
 
+@pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS, but there was no current CUDA context")
 @pytest.mark.parametrize(("network", "recorded"), [(nn.Linear(2, 1), True), (Asking(2, 1), False)])
 def test_only_an_update_that_never_waits_is_recorded(network, recorded, caplog):
     """One that asks the device for a number is made each time, and gives the same as without any of this."""

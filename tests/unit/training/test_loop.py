@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.trials import label_edge, single_node, trial_spec
+from tests.trials import label_edge, single_node, training, trial_spec
 from torch import nn
 
 from graphtrial.contract import ANALYSIS, MAPS, Analysis, ExitCode, TrialSpec
@@ -158,6 +158,12 @@ def test_an_analysis_that_fails_does_not_fail_the_trial(tmp_path, monkeypatch, c
     assert analysis_in(tmp_path) is None
     assert "could not be analysed" in caplog.text
     assert open_store(tmp_path.as_uri()).exists("weights/1.safetensors")
+
+
+def test_arithmetic_of_gpus_is_refused_on_a_cpu(tmp_path):
+    """Precision is part of the spec: what a CPU would do instead is another one."""
+    with pytest.raises(RefusedError, match=r"training.precision: TF32 is of GPUs; use FP32 on a CPU"):
+        trained(tmp_path, training=training(precision="TF32"))
 
 
 def test_a_metric_that_says_nothing_of_the_data_is_refused(tmp_path):

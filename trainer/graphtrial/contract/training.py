@@ -38,9 +38,11 @@ class Length(Model):
 
 
 class Precision(StrEnum):
-    """Arithmetic of forward and backward; losses, softmax and optimiser state are fp32 in both."""
+    """Arithmetic of forward and backward; losses, softmax and optimiser state are float32 in each."""
 
     FP32 = "FP32"
+    TF32 = "TF32"
+    """On a GPU: float32 whose factors are rounded to 10 bits, as PyTorch's convolutions are unless told otherwise."""
     BF16 = "BF16"
 
 

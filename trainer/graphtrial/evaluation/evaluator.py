@@ -25,7 +25,6 @@ from graphtrial.contract import (
     scored_nodes,
 )
 from graphtrial.evaluation.metrics import measure
-from graphtrial.models import layout
 
 
 class Scores(NamedTuple):
@@ -89,7 +88,7 @@ class Evaluator:
         parts: dict[str, list[Tensor]] = {name: [] for name in running}
         labels: list[Tensor] = []
         for images, batch_labels in self.batches():
-            ordered = images.contiguous(memory_format=layout(self._device, precision))
+            ordered = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=precision is Precision.BF16):
                 for name, network in running.items():
                     parts[name].append(network(ordered).float())

@@ -40,7 +40,7 @@ from graphtrial.evaluation.analysis import (
 )
 from graphtrial.evaluation.evaluator import ensemble
 from graphtrial.evaluation.metrics import accuracy, calibration_error, recall_of_classes
-from graphtrial.models import layout, observe
+from graphtrial.models import observe
 
 _SAMPLES = 6
 _LONGEST_SIDE = 64
@@ -87,7 +87,7 @@ def look(
     logits: dict[str, list[Tensor]] = {name: [] for name, network in networks.items() if network.eval()}
     maps: dict[str, list[Tensor]] = {name: [] for name in networks}
     for images, batch_labels in batches:
-        ordered = images.contiguous(memory_format=layout(device, precision))
+        ordered = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision is Precision.BF16):
             for name, network in networks.items():
                 output = observe(network, ordered)

@@ -9,7 +9,6 @@ Decided against: hooks for attention maps before a loss reads them, and layers o
 from graphtrial.models.build import build
 from graphtrial.models.errors import ModelError
 from graphtrial.models.fitting import fit
-from graphtrial.models.layout import layout
 from graphtrial.models.output import Observed, Output, is_observed, observe
 from graphtrial.models.pretrained import torchvision_weights
 from graphtrial.models.sharing import map_side, share_trunk
@@ -21,7 +20,6 @@ __all__ = [
     "build",
     "fit",
     "is_observed",
-    "layout",
     "map_side",
     "observe",
     "share_trunk",

@@ -24,6 +24,7 @@ from graphtrial.contract import (
     ExitCode,
     Exported,
     Model,
+    Precision,
     Purpose,
     Split,
     TrialSpec,
@@ -144,6 +145,8 @@ def _check(spec: TrialSpec) -> None:
     found += [f"publish: node {name!r} is not trained; name one that is" for name in spec.publish if name not in needed]
     if spec.device is Device.CUDA and not torch.cuda.is_available():
         found.append("device: torch sees no CUDA device here; use CPU")
+    if spec.device is Device.CPU and spec.training.precision is Precision.TF32:
+        found.append("training.precision: TF32 is of GPUs; use FP32 on a CPU")
     if found:
         raise RefusedError("; ".join(found))
 
@@ -151,8 +154,8 @@ def _check(spec: TrialSpec) -> None:
 def _prepare_torch(spec: TrialSpec) -> torch.device:
     torch.set_num_threads(spec.threads)
     if spec.device is Device.CUDA:
-        # FP32 means float32: by default a GPU would round its factors to 10 bits.
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        rounded = spec.training.precision is Precision.TF32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = rounded
         if spec.training.deterministic:
             # Read when the first matrix product is asked for.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from graphtrial.contract import ATTENTION, Graph, NodeKind, Resize, TrialSpec, derive
-from graphtrial.models import ModelError, build, layout, map_side, share_trunk
+from graphtrial.models import ModelError, build, map_side, share_trunk
 from graphtrial.training.errors import RefusedError
 from graphtrial.training.weights import load_weights, opened
 
@@ -57,9 +57,7 @@ def build_networks(
         if node.name in needed and node.kind is NodeKind.EMA:
             networks[node.name] = copy.deepcopy(networks[node.follows]).requires_grad_(False)
     _check_maps(graph, networks, channels, image_size)
-    form = layout(device, spec.training.precision)
-    names = [node.name for node in graph.nodes if node.name in networks]
-    return {name: networks[name].to(device).to(memory_format=form) for name in names}
+    return {node.name: networks[node.name].to(device) for node in graph.nodes if node.name in networks}
 
 
 def publish(spec: TrialSpec, networks: Mapping[str, nn.Module], train_digest: str) -> None:

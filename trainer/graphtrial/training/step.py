@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from graphtrial.contract import Edge, Forward, Graph, Node, NodeKind, Precision, Training
-from graphtrial.models import Output, is_observed, layout, observe
+from graphtrial.models import Output, is_observed, observe
 from graphtrial.training.graph_losses import GraphLosses, Losses, Order
 from graphtrial.training.terms import Said
 
@@ -110,12 +110,8 @@ class GraphStep:
     def losses(self, images: Images) -> Losses:
         """Run every network once and compute every node's loss for the next update."""
         given = (images.labelled, images.destination, images.source)
-        form = layout(self._device, self._precision)
-        tensors = {
-            part: each.contiguous(memory_format=form)
-            for part, each in zip(Part, given, strict=True)
-            if each is not None
-        }
+        parts = zip(Part, given, strict=True)
+        tensors = {part: each.contiguous(memory_format=torch.channels_last) for part, each in parts if each is not None}
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision is Precision.BF16):
             outputs = _run(self._runs, tensors, self._streams or [None] * len(self._runs))
         said = {part: _said(names, part, outputs) for part, names in self._order.items() if names}
