@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from graphsearch.api.compression import MOST_TEACHERS, Compression, Lesson
+from graphsearch.api.maps import maps_of_compression, maps_of_graph, maps_of_space
 from graphsearch.api.space import Space
 from graphsearch.api.trainer import CheckpointChoice, Metrics, Trainer
 from graphsearch.api.training import TrainingChoice, resolve, unit_problem
@@ -20,6 +21,7 @@ from graphtrial.contract import (
     Objective,
     Violation,
     gives_logits_only,
+    image_side,
     refuse,
     score_violations,
 )
@@ -184,6 +186,7 @@ class GraphSearchSpec(Model):
             *self._stages(),
             *self._baselines(),
             *self._compressed(),
+            *self._maps(),
         ]
 
     def _images(self) -> list[Violation]:
@@ -270,6 +273,24 @@ class GraphSearchSpec(Model):
             return []
         message = f"{Lesson.PROBABILITY_AND_ATTENTION} needs attention maps, and {blind} has none; leave it out"
         return [Violation(("compression", "lessons"), message)]
+
+    def _maps(self) -> list[Violation]:
+        """Attention losses between maps of unequal size."""
+        side = image_side(self.data.dataset, self.data.image_size)
+        found = [
+            Violation(("graphs", position, *violation.location), violation.message)
+            for position, graph in enumerate(self.graphs)
+            for violation in maps_of_graph(graph, side)
+        ]
+        drawn: tuple[str, ...] = ()
+        if self.space is not None:
+            drawn = (*self.space.target_models, *self.space.auxiliary_models)
+            found += [Violation(("space", *each.location), each.message) for each in maps_of_space(self.space, side)]
+        if self.compression is not None:
+            teachers = (*drawn, *(node.model for graph in self.graphs[-1:] for node in graph.nodes))
+            unequal = maps_of_compression(self.compression, teachers, side)
+            found += [Violation(("compression", *each.location), each.message) for each in unequal]
+        return found
 
 
 class Metadata(Model):
