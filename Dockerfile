@@ -19,7 +19,7 @@ project = tomllib.load(open("/src/pyproject.toml", "rb"))["project"]; \
 extras = [project["optional-dependencies"][extra] for extra in sys.argv[1:]]; \
 print(*sum(extras, project["dependencies"]), sep="\n")'
 RUN python3 -c "$LIST" operator > /operator.txt \
- && python3 -c "$LIST" trainer report > /trainer.txt
+ && python3 -c "$LIST" trainer report onnx > /trainer.txt
 
 FROM base AS package
 COPY constraints.txt /src/
