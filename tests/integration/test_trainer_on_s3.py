@@ -20,9 +20,13 @@ from graphtrial.storage import open_store
 
 @pytest.mark.usefixtures("s3_credentials", "s3_client")
 def test_a_trial_resumes_from_s3_on_another_process_to_the_bit(tmp_path, s3_endpoint):
-    """SIGKILL after some checkpoints; the next attempt takes over from the bucket and ends with equal weights."""
+    """SIGKILL after some checkpoints; the next attempt takes over from the bucket and ends with equal weights.
+
+    What the killed one leaves for its pod's status says how far it had got, and no more than is in the bucket.
+    """
     place = {"endpoint": s3_endpoint, "region": "us-east-1", "pathStyle": True, "every": {"steps": 20}}
     longer_than_the_kill_takes = training(length={"epochs": 60})
+    words = tmp_path / "words"
 
     def store(name):
         return open_store(f"s3://searches/{name}", endpoint=s3_endpoint, region="us-east-1", path_style=True)
@@ -32,24 +36,26 @@ def test_a_trial_resumes_from_s3_on_another_process_to_the_bit(tmp_path, s3_endp
         spec = trial_spec(
             tmp_path, graph=single_node(), attempt=attempt, checkpoint=checkpoint, training=longer_than_the_kill_takes
         )
-        environment = os.environ | {"GRAPHTRIAL_SPEC": json.dumps(spec)}
+        environment = os.environ | {"GRAPHTRIAL_SPEC": json.dumps(spec), "GRAPHTRIAL_TERMINATION_LOG": str(words)}
         return subprocess.Popen([sys.executable, "-m", "graphtrial"], env=environment)
 
     assert start("undisturbed", 1).wait(PATIENCE) == ExitCode.DONE
-    first = start("disturbed", 1)
-    bucket, until = store("disturbed"), time.monotonic() + PATIENCE
-    while not bucket.exists("latest.json"):
+    words.unlink()
+    first, until = start("disturbed", 1), time.monotonic() + PATIENCE
+    while not words.exists() or not words.read_text():
         assert first.poll() is None
         assert time.monotonic() < until
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
+    left = TrialResult.model_validate_json(words.read_text())
     assert start("disturbed", 2).wait(PATIENCE) == ExitCode.DONE
     weights = "weights/1.safetensors"
     assert store("disturbed").read(weights) == store("undisturbed").read(weights)
     report = next(key for key in store("disturbed").list("reports/") if key.startswith("reports/2-"))
     result = TrialResult.model_validate_json(store("disturbed").read(report))
-    assert result.resumed_at > 0
+    assert result.resumed_at >= left.saved_at > left.resumed_at
+    assert left.exit_code is None
     assert [rung.rung for rung in result.rungs] == [1, 2, 4, 60]
 
 

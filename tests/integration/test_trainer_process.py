@@ -283,6 +283,37 @@ def test_one_trial_by_hand_reads_its_spec_and_leaves_last_words(tmp_path):
     assert sorted(result.evaluations[0].nodes) == ["1"]
 
 
+_BREAKS_AFTER_NINE_UPDATES = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.linear = nn.Linear(channels, classes)
+        self.updates = 0
+
+    def forward(self, images):
+        if self.training and len(images) == 50:
+            self.updates += 1
+            if self.updates > 9:
+                raise RuntimeError("the network broke")
+        return self.linear(images.mean((2, 3)))
+"""
+
+
+def test_a_trial_that_crashes_says_why_and_how_far_it_had_got(tmp_path):
+    """The traceback is on the log; its last line and the last checkpoint, at step 8, are its last words."""
+    (tmp_path / "mylab.py").write_text(_BREAKS_AFTER_NINE_UPDATES)
+    words, graph = tmp_path / "words", single_node()
+    graph["nodes"][0]["model"] = "mylab:Net"
+    spec = json.dumps(trial_spec(tmp_path / "trial", graph=graph))
+    ended = graphtrial(GRAPHTRIAL_SPEC=spec, GRAPHTRIAL_TERMINATION_LOG=str(words), PYTHONPATH=str(tmp_path))
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+    left = TrialResult.model_validate_json(words.read_text())
+    assert (left.exit_code, left.message, left.saved_at) == (1, "RuntimeError: the network broke", 8)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [((), "give the TrialSpec in $GRAPHTRIAL_SPEC"), (("--spec", "/nowhere.json"), "--spec /nowhere.json")],

@@ -76,7 +76,9 @@ class SimulatedNode:
         self._ask("POST", "/come-back")
 
     def pods(self) -> list[dict[str, Any]]:
-        """What it plays now: ``name``, ``state`` (Waiting, Running, Ended), ``address`` and ``evaluations``."""
+        """What it plays now: ``name``, ``state`` (Waiting, Running, Ended), ``address``; ``evaluations`` done and those
+        that another attempt had done (``resumed_at``).
+        """
         found: list[dict[str, Any]] = self._ask("GET", "/pods")
         return found
 

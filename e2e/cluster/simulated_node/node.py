@@ -72,13 +72,14 @@ class Node:
                 pod.trainer.let_go_on()
 
     def pods(self) -> list[Object]:
-        """What it plays: name, state, address and evaluations done of each pod."""
+        """What it plays: name, state and address of each pod, evaluations done and those done before it."""
         return [
             {
                 "name": pod.name,
                 "state": pod.state,
                 "address": pod.address,
                 "evaluations": pod.trainer.evaluations if pod.trainer else 0,
+                "resumed_at": pod.trainer.resumed_at if pod.trainer else 0,
             }
             for pod in self._pods.values()
         ]

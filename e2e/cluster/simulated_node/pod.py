@@ -125,7 +125,10 @@ class PlayedPod:
         try:
             await self._write("Running", {"running": {"startedAt": self._started_at}})
             await asyncio.wait({running, self._killed}, return_when=asyncio.FIRST_COMPLETED)
-            return running.result() if running.done() else self._killed.result()
+            if running.done():
+                return running.result()
+            ending = self._killed.result()
+            return ending._replace(message=self.trainer.words_so_far()) if self.trainer else ending
         finally:
             running.cancel()
             await self._stage.addresses.close(self.address)

@@ -90,6 +90,7 @@ class Trainer:
     Attributes:
         spec: What it is told.
         evaluations: Done, those of earlier attempts included.
+        resumed_at: How many of them another attempt had done.
         rungs: Scores by evaluation, likewise; once here, a score stays.
     """
 
@@ -100,7 +101,7 @@ class Trainer:
         self._timetable = Timetable.of(spec, STEPS_PER_EPOCH)
         self._digest = graph_digest(spec.graph)
         _, self.evaluations, self.rungs = checkpoints.load(spec.checkpoint.uri)
-        self._resumed_at = self.evaluations
+        self.resumed_at = self._saved_at = self.evaluations
         self._started = time.monotonic()
         self._released = asyncio.Event()
 
@@ -124,13 +125,19 @@ class Trainer:
                 return self._ending(ExitCode.STOPPED) if self._save() else self._superseded()
             if self._behaviour.ends_before == self.evaluations + 1:
                 if self._behaviour.out_of_memory:
-                    return Ending(137, "OOMKilled")
+                    return Ending(137, "OOMKilled", self.words_so_far())
                 assert self._behaviour.exit_code is not None
                 return self._ending(self._behaviour.exit_code)
             ending = self._evaluate()
             if ending is not None:
                 return ending
         return self._ending(ExitCode.DONE)
+
+    def words_so_far(self) -> str:
+        """The termination message that a kubelet finds when it is killed now."""
+        if self._saved_at == self.resumed_at:
+            return ""
+        return self._words(TrialResult(attempt=self.spec.attempt, steps=self._saved_at * STEPS_PER_EPOCH))
 
     def exposition(self) -> str:
         """What it shows now."""
@@ -161,9 +168,12 @@ class Trainer:
 
     def _save(self, rungs: dict[int, float] | None = None) -> bool:
         place = self.spec.checkpoint.uri
-        return self._checkpoints.save(
+        saved = self._checkpoints.save(
             place, self.spec.attempt, self.evaluations, self.rungs if rungs is None else rungs
         )
+        if saved:
+            self._saved_at = self.evaluations
+        return saved
 
     def _superseded(self) -> Ending:
         holder = self._checkpoints.load(self.spec.checkpoint.uri)[0]
@@ -173,19 +183,26 @@ class Trainer:
         """With the result as termination message, as far as the exit code is the trainer's own."""
         reason = "Completed" if code == ExitCode.DONE else "Error"
         if code not in set(ExitCode):
-            return Ending(code, reason)
+            return Ending(code, reason, self.words_so_far())
         steps = self.evaluations * STEPS_PER_EPOCH
         result = TrialResult(
             attempt=self.spec.attempt,
-            rungs=tuple(RungScore(rung=rung, score=score) for rung, score in sorted(self.rungs.items())),
             steps=steps,
             images=steps * _IMAGES_PER_STEP,
             seconds=time.monotonic() - self._started,
-            resumed_at=self._resumed_at * STEPS_PER_EPOCH,
             exit_code=code,
             message=message,
         )
-        return Ending(code, reason, result.model_dump_json(by_alias=True, exclude_defaults=True))
+        return Ending(code, reason, self._words(result))
+
+    def _words(self, result: TrialResult) -> str:
+        """With what any result says."""
+        said = {
+            "rungs": tuple(RungScore(rung=rung, score=score) for rung, score in sorted(self.rungs.items())),
+            "resumed_at": self.resumed_at * STEPS_PER_EPOCH,
+            "saved_at": self._saved_at * STEPS_PER_EPOCH,
+        }
+        return result.model_copy(update=said).model_dump_json(by_alias=True, exclude_defaults=True)
 
 
 async def either(*waits: Coroutine[Any, Any, Any]) -> None:

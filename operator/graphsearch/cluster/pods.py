@@ -193,7 +193,7 @@ def _terminated(job: Object | None, pod: Object, terminated: Object, asked: bool
         return Seen(Ended(None, message=message, never_started=TrialReason.CONTAINER_REFUSED))
     result = _result(terminated.get("message", ""))
     reports = tuple((rung.rung, rung.score) for rung in result.rungs) if result else ()
-    progressed = result is not None and result.exit_code in _SAVING_CODES and result.steps > result.resumed_at
+    progressed = result is not None and result.saved_at > result.resumed_at
     if code not in _OWN_CODES and (cause := _cause(job, pod, code, why, asked)):
         return Seen(Ended(None, seconds, cause, progressed=progressed, started_at=began), reports=reports)
     nodes = result.evaluations[-1].nodes if result and result.evaluations else {}
@@ -230,7 +230,7 @@ def _message(pod: Object, terminated: Object, code: int, why: str, result: Trial
         limit = own.get("resources", {}).get("limits", {}).get("memory")
         of = f" of {limit}; raise spec.trainer.resources.limits.memory" if limit else "; its node had no more"
         return f"OOMKilled: it needed more than its memory limit{of}"
-    if result and result.message:
+    if result and result.exit_code is not None and result.message:
         return _short(result.message)
     words = terminated.get("message", "").strip()
     last = "" if result or words.startswith("{") else words.rpartition("\n")[2]

@@ -147,12 +147,11 @@ def test_uninstalling_keeps_searches_and_nothing_else(tmp_path):
         run([*helm, "upgrade", "gs", ROOT / "charts/graphsearch", "--set", "namespaced.enabled=true"])
         run([*helm, "rollback", "gs", "1"])
         run([*helm, "uninstall", "gs"])
+        # What the Deployment owned is taken away by the garbage collector, in its own time.
         left = "all,cm,sa,roles,rolebindings,networkpolicies,leases,secrets"
-        own = cluster.kubectl(
-            "get", left, "-n", "graphsearch", "-l", "app.kubernetes.io/part-of=graphsearch", "-o", "name"
-        )
-        wide = cluster.kubectl("get", "clusterroles,clusterrolebindings", "-l", "app.kubernetes.io/part-of=graphsearch")
-        assert (own, wide) == ("", "")
+        part_of = ("-l", "app.kubernetes.io/part-of=graphsearch", "-o", "name")
+        wait_for(lambda: cluster.kubectl("get", left, "-n", "graphsearch", *part_of) == "")
+        assert cluster.kubectl("get", "clusterroles,clusterrolebindings", *part_of) == ""
         assert cluster.kubectl("get", "graphsearches", "-A", "-o", "name").split() == [
             "graphsearch.graphsearch.io/digits"
         ]

@@ -15,7 +15,8 @@ from graphsearch.search.actions import Ended, Running
 from graphtrial.contract import Evaluation, RungScore, TrialResult
 
 EVALUATION = Evaluation(number=2, step=8, score=0.5, nodes={"1": 0.5}, losses={"1": 1.0}, seconds=1.0)
-RESULT = TrialResult(attempt=1, rungs=(RungScore(rung=1, score=0.25), RungScore(rung=2, score=math.inf)), steps=8)
+RUNGS = (RungScore(rung=1, score=0.25), RungScore(rung=2, score=math.inf))
+RESULT = TrialResult(attempt=1, rungs=RUNGS, steps=8, saved_at=8)
 WAITS = Running("job-uid", None)
 SUSPENDED = a_job().suspended(**{"kueue.x-k8s.io/queue-name": "research"})
 
@@ -297,7 +298,7 @@ def test_a_trainer_that_is_done_leaves_its_scores_and_nodes():
         ),
         pytest.param(
             a_pod()
-            .terminated(11, message=last_words(message="s3://data: 3 files are missing", exit_code=11))
+            .terminated(11, message=last_words(message="s3://data: 3 files are missing", exit_code=11, saved_at=0))
             .condition("DisruptionTarget", "EvictionByEvictionAPI", "drained"),
             False,
             Ended(11, 100.0, "s3://data: 3 files are missing"),
@@ -308,6 +309,24 @@ def test_a_trainer_that_is_done_leaves_its_scores_and_nodes():
             False,
             Ended(137, 100.0, "ended by exit code 137; see its log"),
             id="killed on its node",
+        ),
+        pytest.param(
+            a_pod().terminated(137, message=last_words(message="resumed on another machine")),
+            False,
+            Ended(137, 100.0, "ended by exit code 137; see its log", progressed=True),
+            id="killed after it had got further",
+        ),
+        pytest.param(
+            a_pod().terminated(137, message=last_words(resumed_at=8)),
+            False,
+            Ended(137, 100.0, "ended by exit code 137; see its log"),
+            id="killed before it had got further",
+        ),
+        pytest.param(
+            a_pod().terminated(1, message=last_words(exit_code=1, message="RuntimeError: CUDA error", saved_at=0)),
+            False,
+            Ended(1, 100.0, "RuntimeError: CUDA error"),
+            id="crash, told by itself",
         ),
         pytest.param(
             a_pod().terminated(1, message="Traceback:\n  line 1\nRuntimeError: CUDA error: device lost\n"),

@@ -263,6 +263,8 @@ class TrialResult(Model):
     """Spent by this attempt."""
     resumed_at: int = 0
     """The step at which this attempt took over; 0 for a fresh start."""
+    saved_at: int = 0
+    """The step of the latest checkpoint that was stored when this was said; above ``resumed_at`` if it got further."""
     exit_code: int | None = None
     """None while it runs."""
     message: str = ""

@@ -201,7 +201,7 @@ def _take_over(spec: TrialSpec, state: State, snapshot: Snapshot, machine: Machi
             f"checkpoint.uri: the checkpoint in {spec.checkpoint.uri} is of another graph, data, training or seed; "
             f"name an empty folder"
         )
-    state.step = state.resumed_at = progress.step
+    state.step = state.resumed_at = state.saved_at = progress.step
     state.evaluations = list(progress.evaluations)
     state.rungs = {found.rung: found.score for found in progress.rungs} | state.rungs
     state.seconds_before = progress.seconds

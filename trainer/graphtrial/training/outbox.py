@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeVar
 
 from graphtrial.contract import TrialResult
 from graphtrial.storage import StorageError, Unreachable
-from graphtrial.training.checkpoint import Snapshot, SupersededError, TrialFolder, rung_steps
+from graphtrial.training.checkpoint import Progress, Snapshot, SupersededError, TrialFolder, rung_steps
 
 PATIENCE_SECONDS = 15 * 60.0
 """How long a trial does nothing but wait for its store, at its start and, since the last success, at its end.
@@ -117,14 +117,22 @@ def _gives_way(job: Job, later: Sequence[Job]) -> bool:
 class Outbox:
     """The way to one trial's folder, from the thread that trains."""
 
-    def __init__(self, folder: TrialFolder, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        folder: TrialFolder,
+        saved: Callable[[Progress], None] = lambda _: None,
+        *,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         """Store nothing yet.
 
         Args:
             folder: Of this attempt; from now on only read by others, but for what comes too late for this.
+            saved: Told of each checkpoint that is stored, by whichever thread stored it.
             patience: How long ``flush`` waits for a store that fails, in seconds since the last success.
         """
         self.folder = folder
+        self._saved = saved
         self._patience = patience
         self._changed = threading.Condition()
         self._waiting: list[Job] = []
@@ -151,8 +159,13 @@ class Outbox:
         step = snapshot.progress.step
         kept = snapshot.copied() if self.folder.remote else snapshot
         for_a_rung = step in rung_steps(snapshot.progress)
+
+        def store() -> None:
+            self.folder.save(kept)
+            self._saved(kept.progress)
+
         what = f"the checkpoint at step {step}"
-        self.put(Job(what, lambda: self.folder.save(kept), "checkpoint", gives_way=not for_a_rung))
+        self.put(Job(what, store, "checkpoint", gives_way=not for_a_rung))
 
     def report(self, result: TrialResult) -> None:
         """Store a result; see ``TrialFolder.report``. Raises as ``save``."""

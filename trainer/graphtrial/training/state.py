@@ -17,6 +17,8 @@ class State:
     """Updates done."""
     resumed_at: int = 0
     """The step at which this attempt took over."""
+    saved_at: int = 0
+    """The step of the latest checkpoint that is stored, by this or an earlier attempt."""
     evaluations: list[Evaluation] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     """What has happened so far, in this and earlier attempts."""
@@ -50,12 +52,20 @@ def result(spec: TrialSpec, state: State, exit_code: int | None = None, message:
         images=state.step * _images_per_step(spec),
         seconds=time.monotonic() - state.started,
         resumed_at=state.resumed_at,
+        saved_at=state.saved_at,
         exit_code=exit_code,
         message="; ".join(part for part in (message, state.inexact) if part),
         unused_nodes=tuple(node.name for node in spec.graph.nodes if node.name not in needed),
         conflicts=state.conflicts,
         exports=state.exports,
         exact=not state.inexact,
+    )
+
+
+def result_so_far(spec: TrialSpec, state: State, rungs: tuple[RungScore, ...]) -> TrialResult:
+    """What outlives a process that is killed after a checkpoint with these rungs; any thread may ask."""
+    return TrialResult(
+        attempt=spec.attempt, rungs=rungs, steps=state.saved_at, resumed_at=state.resumed_at, saved_at=state.saved_at
     )
 
 

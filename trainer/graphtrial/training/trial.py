@@ -1,7 +1,7 @@
 """From a TrialSpec to an exit code, in a process of its own (design 4).
 
 What ends a trial has a code of ``ExitCode`` and one message, on the log and in the result. What is not foreseen here
-is a crash: its traceback is for the developer, and another attempt may do better.
+is a crash: its traceback is for the developer, its last line for the user, and another attempt may do better.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ import logging
 import os
 import signal
 import sys
-from pathlib import Path
+import traceback
 
 from pydantic import ValidationError
 
-from graphtrial.contract import ExitCode, TrialResult, TrialSpec, problems
+from graphtrial.contract import ExitCode, TrialSpec, problems
 from graphtrial.data import DataError
 from graphtrial.storage import StorageError, Unreachable, open_store
 from graphtrial.training.attempt import attempt
-from graphtrial.training.checkpoint import TrialFolder
+from graphtrial.training.checkpoint import Progress, TrialFolder
 from graphtrial.training.errors import DivergedError, RefusedError
 from graphtrial.training.events import note_end, put_events
+from graphtrial.training.last_words import VARIABLE, LastWords
 from graphtrial.training.outbox import Outbox, StoppedError
-from graphtrial.training.state import State, result
+from graphtrial.training.state import State, result, result_so_far
 
-TERMINATION_LOG = "GRAPHTRIAL_TERMINATION_LOG"
-"""The environment variable that names a file for the result and the last of its evaluations, for a pod's status."""
+_CRASHED = 1
+"""What Python ends with after an exception that nobody caught."""
 
 _EXIT_CODES = {
     RefusedError: ExitCode.BAD_SPEC,
@@ -56,29 +57,30 @@ def run(text: str) -> int:
         for line in problems(error, "TrialSpec"):
             _log.error("%s", line)
         return ExitCode.BAD_SPEC
-    state = State()
-    code, message = _run(spec, state)
+    state, words = State(), LastWords(os.environ.get(VARIABLE, ""))
+    try:
+        code, message = _run(spec, state, words)
+    except Exception as error:
+        words.end(result(spec, state, _CRASHED, traceback.format_exception_only(error)[-1].strip()))
+        raise
     _log.info("%s, attempt %d: ends with code %d at step %d", spec.trial, spec.attempt, code, state.step)
-    if termination_log := os.environ.get(TERMINATION_LOG):
-        Path(termination_log).write_text(_last_words(result(spec, state, code, message)))
+    words.end(result(spec, state, code, message))
     return code
 
 
-def _last_words(result: TrialResult) -> str:
-    """A result without its curves and tables, which lie beside the checkpoint: Kubernetes keeps 4 KiB."""
-    last = tuple(evaluation.model_copy(update={"losses": {}}) for evaluation in result.evaluations[-1:])
-    short = result.model_copy(update={"evaluations": last, "conflicts": (), "exports": ()})
-    return short.model_dump_json(by_alias=True, exclude_defaults=True)
-
-
-def _run(spec: TrialSpec, state: State) -> tuple[ExitCode, str]:
+def _run(spec: TrialSpec, state: State, words: LastWords) -> tuple[ExitCode, str]:
     """The exit code, and why where the code does not say enough."""
+
+    def saved(progress: Progress) -> None:
+        state.saved_at = progress.step
+        words.so_far(result_so_far(spec, state, progress.rungs))
+
     stop = _StopRequest()
     place = spec.checkpoint
     outbox: Outbox | None = None
     try:
         store = open_store(place.uri, endpoint=place.endpoint, region=place.region, path_style=place.path_style)
-        outbox = Outbox(TrialFolder(store, spec.attempt))
+        outbox = Outbox(TrialFolder(store, spec.attempt), saved)
         code = attempt(spec, state, outbox, stop)
         _report(outbox, spec, state, code)
         outbox.flush()

@@ -1,0 +1,43 @@
+"""What a trial leaves for its pod's status."""
+
+from __future__ import annotations
+
+from graphtrial.contract import Evaluation, TrialResult
+from graphtrial.training.last_words import LastWords
+
+CURVE = tuple(
+    Evaluation(number=number, step=10 * number, score=0.5, nodes={"1": 0.5}, losses={"1": 1.0}, seconds=1.0)
+    for number in (1, 2)
+)
+
+
+def read(path):
+    """What a kubelet would find."""
+    return TrialResult.model_validate_json(path.read_text())
+
+
+def test_the_latest_word_counts_and_the_last_one_stands(tmp_path):
+    """A checkpoint that is stored while the trial gives up is not heard any more."""
+    path = tmp_path / "words"
+    words, first, second = LastWords(str(path)), TrialResult(attempt=1, saved_at=1), TrialResult(attempt=1, saved_at=2)
+    words.so_far(first)
+    assert read(path) == first
+    words.so_far(second)
+    assert read(path) == second
+    words.end(second.model_copy(update={"exit_code": 13}))
+    words.so_far(first)
+    assert read(path) == second.model_copy(update={"exit_code": 13})
+
+
+def test_of_the_curves_only_the_end_is_told(tmp_path):
+    """Kubernetes keeps 4 KiB."""
+    path = tmp_path / "words"
+    LastWords(str(path)).end(TrialResult(attempt=1, evaluations=CURVE))
+    assert read(path).evaluations == (CURVE[1].model_copy(update={"losses": {}}),)
+
+
+def test_nothing_is_left_where_nobody_asks(tmp_path, monkeypatch):
+    """Locally the folder tells everything."""
+    monkeypatch.chdir(tmp_path)
+    LastWords("").end(TrialResult(attempt=1))
+    assert list(tmp_path.iterdir()) == []
