@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
 import secrets
 import ssl
 import subprocess
@@ -59,6 +60,7 @@ class ControlPlane:
         self._tokens = {user: secrets.token_hex(16) for user in (*_USERS, *users)}
         self._write_secrets({**_USERS, **users})
         self.kubeconfig = folder / "admin.kubeconfig"
+        self._scheduler_may_lag = False
         self.servers = {
             name: Server(name, [binary(name), *own, *flags.get(name, ())], folder)
             for name, own in {
@@ -101,11 +103,37 @@ class ControlPlane:
         server = self.servers["kube-apiserver"]
         server.start()
         server.wait_until_ready(lambda: _answers(self.url, "/readyz", self._tokens["admin"]))
+        self._scheduler_may_lag = True
 
     def restart_api_server(self) -> None:
         """Both, one after the other."""
         self.stop_api_server()
         self.start_api_server()
+
+    def wait_for_scheduler(self) -> None:
+        """Wait until the scheduler has heard of every node that is there or gone by now.
+
+        After a restart of the API server it tries again with growing pauses, and binds pods to nodes of long ago.
+        What it hears of nodes comes in order: once it knows a new one, it knows all that happened before.
+        """
+        if not self._scheduler_may_lag:
+            return
+        name = f"last-of-all-{secrets.token_hex(4)}"
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {name: ""}}}
+        container = {"name": "none", "image": "none"}
+        spec = {"nodeSelector": {name: ""}, "tolerations": [{"operator": "Exists"}], "containers": [container]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+        self.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+        self.kubectl("create", "-f", "-", input=json.dumps(node))
+        self.kubectl(
+            *("patch", "node", name, "--subresource=status", "--type=merge"),
+            *("-p", json.dumps({"status": {"allocatable": {"pods": "1"}, "capacity": {"pods": "1"}}})),
+        )
+        self.kubectl("create", "-f", "-", input=json.dumps(pod))
+        self.kubectl("wait", f"pod/{name}", "--for=condition=PodScheduled", "--timeout=120s")
+        self.kubectl("delete", "pod", name, "--force", "--grace-period=0")
+        self.kubectl("delete", "node", name)
+        self._scheduler_may_lag = False
 
     def kubectl(
         self, *arguments: str, input: str | None = None, check: bool = True, kubeconfig: Path | None = None

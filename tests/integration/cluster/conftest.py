@@ -94,6 +94,7 @@ def _node_numbers():
 @pytest.fixture
 def simulated_node(control_plane, tmp_path, _node_numbers):
     """Starts nodes, ``simulated_node(gpus=8, pace=0.1)``, which share their checkpoints and are gone after the test."""
+    control_plane.wait_for_scheduler()
     with ExitStack() as at_end:
 
         def start(*, gpus=8, **timing):
