@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import pad
 
 from graphtrial.contract import Augmentation, derive
-from graphtrial.data import Batches, DataError, ImageSet
+from graphtrial.data import Batches, ImageSet
 from graphtrial.data.crops import draw_boxes, resized_one_by_one
 from graphtrial.data.randaugment import draw, rand_augment
 
@@ -177,12 +177,6 @@ def test_an_epoch_visits_each_image_at_most_once_and_drops_the_remainder():
     """20 images in batches of 6 make 3 batches of distinct images."""
     order = batches(image_set()).epoch_order(seed=0, epoch=1)
     assert (order.shape, len(set(order.flatten().tolist()))) == ((3, 6), 18)
-
-
-def test_more_than_all_images_in_a_batch_is_refused():
-    """The message names the field and the greatest size that works."""
-    with pytest.raises(DataError, match=r"training\.batchSize: 21 is more than the 20 training images; use 20 or less"):
-        batches(image_set(), batch_size=21).epoch_order(seed=0, epoch=1)
 
 
 def test_draws_are_functions_of_seed_epoch_and_step():

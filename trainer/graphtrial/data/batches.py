@@ -16,7 +16,7 @@ from torch import Tensor
 
 from graphtrial.contract import Augmentation, derive
 from graphtrial.data.crops import draw_boxes, resized_at_once, resized_one_by_one
-from graphtrial.data.images import DataError, ImageSet
+from graphtrial.data.images import ImageSet
 from graphtrial.data.randaugment import draw, rand_augment
 from graphtrial.data.residence import Residence, room_on
 
@@ -24,7 +24,11 @@ _MIRRORED = frozenset({Augmentation.PAD_CROP_FLIP, Augmentation.RAND_AUGMENT, Au
 
 
 class Batches:
-    """Images of one set, ready to be drawn from."""
+    """Images of one set, ready to be drawn from.
+
+    Attributes:
+        batch_size: B.
+    """
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ class Batches:
         self._scale = (1 / (255 * std.double())).float().to(device)
         self._shift = (-mean.double() / std.double()).float().to(device)
         self._device = device
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._generator = torch.Generator()
         tabled = {*augmentations, Augmentation.NONE} - {Augmentation.RESIZED_CROP_FLIP}
         self._tables = {augmentation: self._table(augmentation) for augmentation in tabled}
@@ -81,20 +85,11 @@ class Batches:
             seed: The trial's.
             epoch: From 0.
             stream: Two sets of images that are drawn side by side have different ones.
-
-        Raises:
-            DataError: If there are fewer images than a batch holds.
         """
-        steps = len(self) // self._batch_size
-        if not steps:
-            message = (
-                f"training.batchSize: {self._batch_size} is more than the {len(self)} training images; "
-                f"use {len(self)} or less"
-            )
-            raise DataError(message)
+        steps = len(self) // self.batch_size
         self._generator.manual_seed(derive(seed, stream, epoch))
         order = torch.randperm(len(self), generator=self._generator)
-        order = order[: steps * self._batch_size].view(steps, self._batch_size)
+        order = order[: steps * self.batch_size].view(steps, self.batch_size)
         return order.to(self._residence.index_device)
 
     def labels(self, indices: Tensor) -> Tensor:
@@ -134,7 +129,7 @@ class Batches:
 
     def evaluation_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All images in order, with labels, the middle of each as it is; the last batch may be smaller."""
-        for indices in torch.arange(len(self), device=self._residence.index_device).split(self._batch_size):
+        for indices in torch.arange(len(self), device=self._residence.index_device).split(self.batch_size):
             pixels, chosen = self._residence.fetch(indices)
             rows, columns = (table[0].expand(len(chosen), -1) for table in self._tables[Augmentation.NONE])
             yield self._normalised(self._gather(pixels, chosen, rows, columns)), self.labels(indices)

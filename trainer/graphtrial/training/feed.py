@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from graphtrial.contract import Training
-from graphtrial.data import Batches
+from graphtrial.data import Batches, DataError
 from graphtrial.training.step import Images
 
 
@@ -25,10 +25,14 @@ class Feed:
         """Draw the first orders.
 
         Raises:
-            DataError: If there are fewer images than a batch holds.
+            DataError: If there are fewer images than a batch holds; the message names the field.
         """
+        _check_size(labelled, "training.batchSize", "training")
         self._labelled = _Order(labelled, seed, "order")
-        self._unlabelled = None if unlabelled is None else _Order(unlabelled, seed, "unlabelled order")
+        self._unlabelled = None
+        if unlabelled is not None:
+            _check_size(unlabelled, "training.unlabelled.batchSize", "unlabelled")
+            self._unlabelled = _Order(unlabelled, seed, "unlabelled order")
         self._training, self._seed = training, seed
         self.steps_per_epoch = (self._unlabelled or self._labelled).steps
 
@@ -47,6 +51,12 @@ class Feed:
             batches.view(indices, views.destination, seed, step, "destination"),
             batches.view(indices, views.source, seed, step, "source"),
         )
+
+
+def _check_size(batches: Batches, field: str, images: str) -> None:
+    if batches.batch_size > len(batches):
+        there = len(batches)
+        raise DataError(f"{field}: {batches.batch_size} is more than the {there} {images} images; use {there} or less")
 
 
 class _Order:
