@@ -38,6 +38,8 @@ class Fault(Model):
     """The pod waits with ContainerCreating."""
     refused: str = ""
     """The pod waits with CreateContainerConfigError and this message."""
+    image_id: str = ""
+    """Its image's tag was pushed anew, and names this one."""
     ignores_sigterm: bool = False
     """It is killed when its grace is over."""
     nan_at: int | None = None
@@ -84,6 +86,11 @@ class Behaviour(NamedTuple):
     def refusal(self) -> str:
         """The message with which its container is refused; empty if it is not."""
         return next((fault.refused for fault in self.faults if fault.refused), "")
+
+    @property
+    def image_id(self) -> str:
+        """Which image its tag names; empty: the usual one."""
+        return next((fault.image_id for fault in self.faults if fault.image_id), "")
 
     @property
     def ignores_sigterm(self) -> bool:

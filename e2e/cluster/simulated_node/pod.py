@@ -160,6 +160,9 @@ class PlayedPod:
         if code not in (200, 404, 409):
             raise RuntimeError(f"the status of pod {self.name} is refused: {answer.get('message')}")
 
+    def _image_id(self, image: str) -> str:
+        return self._behaviour.image_id or f"simulated://{image}"
+
     def _status(self, phase: str, state: Object) -> Object:
         now, host = _now(), self._stage.addresses.host
         ready = phase == "Running"
@@ -169,7 +172,7 @@ class PlayedPod:
             {
                 "name": container["name"],
                 "image": container["image"],
-                "imageID": "" if "waiting" in state else f"simulated://{container['image']}",
+                "imageID": "" if "waiting" in state else self._image_id(container["image"]),
                 "ready": ready,
                 "started": ready,
                 "restartCount": 0,

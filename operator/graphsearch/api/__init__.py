@@ -33,7 +33,7 @@ from graphsearch.api.graphtrial import (
     Rung,
 )
 from graphsearch.api.manifest import ManifestError, differences, read_manifest, write_manifest
-from graphsearch.api.reasons import MetricsReason, Reason, TrialReason
+from graphsearch.api.reasons import EventReason, MetricsReason, Reason, TrialReason
 from graphsearch.api.search_status import (
     BestStatus,
     ContenderStatus,
@@ -68,6 +68,7 @@ __all__ = [
     "Distillation",
     "EdgeKind",
     "EdgeRule",
+    "EventReason",
     "Goal",
     "GraphSearch",
     "GraphSearchSpec",

@@ -86,3 +86,12 @@ class TrialReason(StrEnum):
     """It trains."""
     STOPPING = "Stopping"
     """It was asked to save and stop."""
+
+
+class EventReason(StrEnum):
+    """The reason of an Event that no condition shows; the others carry the reason of what they announce."""
+
+    NAME_TAKEN = "NameTaken"
+    """A name that a trial or a Job needs belongs to somebody else; the message says what to do."""
+    IMAGE_CHANGED = "ImageChanged"
+    """A pod of a trial runs another image than its first one: its tag was pushed anew."""

@@ -80,7 +80,7 @@ def trial_status(
         epoch=None if epochs is None else evaluation * epochs,
         rung=reached[-1] if reached else None,
         attempt=trial.attempt.number if trial.attempt else None,
-        image_id=seen.pod.image_id if seen and seen.pod else before.image_id,
+        image_id=before.image_id or (seen.pod.image_id if seen and seen.pod else ""),
         gpu_seconds=trial.seconds,
     )
 

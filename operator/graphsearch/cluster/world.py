@@ -33,6 +33,7 @@ from graphsearch.cluster.lanes import lanes, side_by_side
 from graphsearch.cluster.pods import LivePod, Seen, look
 from graphsearch.cluster.reading import Reader
 from graphsearch.cluster.recorded import NameTakenError, Recorded, is_owned, owner_of
+from graphsearch.cluster.remarks import Remarks
 from graphsearch.cluster.showing import aspect, said_of, trial_status
 from graphsearch.cluster.telemetry import Announcer, Telemetry
 from graphsearch.cluster.upkeep import superfluous_jobs
@@ -103,8 +104,7 @@ class ClusterWorld:
         """What its trial shows of each open attempt."""
         self._starting_at: dict[Key, float] = {}
         """When an attempt was first seen on its way to run."""
-        self._events: list[tuple[Object, str, str, str]] = []
-        """What is to be announced when nothing more urgent is left: object, type, reason, message."""
+        self._remarks = Remarks(self._object_of)
         self._asked: set[Key] = set()
         """Attempts that were asked to save and stop."""
         self._first_seen: dict[tuple[int, int], float] = {}
@@ -152,8 +152,7 @@ class ClusterWorld:
         await self.children.ask_why(self._seat.clock())
         await self._show_waiting()
         await self._remove_jobs()
-        events, self._events = self._events, []
-        await side_by_side([partial(self._seat.announcer.event, *event) for event in events])
+        await side_by_side([partial(self._seat.announcer.event, *remark) for remark in self._remarks.take()])
 
     def _snapshot(self) -> Snapshot:
         self._now = max(math.nextafter(self._now, math.inf), self._seat.clock())
@@ -217,6 +216,8 @@ class ClusterWorld:
             observation = Running(known.identity, observation.started_at) if known.identity else None
         if observation is not None:
             self._observed[key] = observation
+        if seen.pod is not None:
+            self._remarks.image(index, attempt, seen.pod.image_id, self.recorded.shown[index].image_id)
 
     def _live(self) -> dict[Key, LivePod]:
         return {
@@ -238,9 +239,7 @@ class ClusterWorld:
                 self._reports.append(report)
         for index, done in reading.evaluations.items():
             self._reached[index] = max(done, self._reached.get(index, 0))
-        for conflict in reading.conflicts:
-            owner = self._object_of(conflict.index)
-            self._events.append((owner, "Warning", MetricsReason.CONFLICTING, conflict.message))
+        self._remarks.conflicts(reading.conflicts)
 
     async def _carry_out(
         self,
@@ -290,9 +289,7 @@ class ClusterWorld:
         if trial.is_ended:
             assert trial.status.outcome is not None
             self._reached.pop(trial.index, None)
-            failed = trial.status.outcome.value in ("Failed", "Diverged")
-            kind = "Warning" if failed else "Normal"
-            self._events.append((owner, kind, trial.status.outcome, trial.status.message or trial.name))
+            self._remarks.ended(owner, trial.index, trial.status.outcome, trial.status.message or trial.name)
 
     def _forget(self, key: Key) -> None:
         self._observed.pop(key, None)
@@ -386,9 +383,6 @@ class ClusterWorld:
             if aspect(shown) == aspect(before):
                 continue
             await self.recorded.write(trial, shown)
-            if before.image_id and shown.image_id != before.image_id:
-                message = f"runs image {shown.image_id}, its first pod ran {before.image_id}"
-                self._events.append((self._object_of(index), "Warning", "ImageChanged", message))
 
     async def _remove_jobs(self) -> None:
         open_jobs = {

@@ -17,6 +17,7 @@ from graphsearch.api import (
     Condition,
     ConditionStatus,
     ConditionType,
+    EventReason,
     GraphSearch,
     GraphSearchStatus,
     ManifestError,
@@ -183,19 +184,23 @@ class Worlds:
     def _seen_alone(self, event: str | None, obj: Object) -> str | None:
         if self._controller_name:
             return None
-        key = obj["metadata"]["uid"]
+        metadata = obj["metadata"]
+        key = metadata["uid"]
         entry = self._entries.get(key)
         if entry is None:
             if event == "DELETED":
                 return None
-            created = datetime.fromisoformat(obj["metadata"]["creationTimestamp"]).timestamp()
+            created = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
             facts = SearchFacts(uid=key, started_at=created)
             adapt = partial(as_contender, obj=obj)
-            recorded = Recorded(self._seat.client, obj["metadata"]["namespace"], facts, owner_of(obj), adapt=adapt)
+            recorded = Recorded(self._seat.client, metadata["namespace"], facts, owner_of(obj), adapt=adapt)
             entry = self._entries[key] = Entry(obj, recorded)
         entry.obj = obj
-        entry.is_deleted |= event == "DELETED" or "deletionTimestamp" in obj["metadata"]
-        if not entry.is_deleted:
+        entry.is_deleted |= "deletionTimestamp" in obj["metadata"]
+        if event == "DELETED":
+            # So ends what is deleted, and what has only ended: the watch asks for unfinished ones.
+            entry.missing.add(metadata["name"])
+        elif not entry.is_deleted:
             entry.recorded.take(obj)
         return str(key)
 
@@ -278,7 +283,7 @@ class Worlds:
             await self._record(entry, world.ledger.search)
         await world.turn(partial(self._record, entry), partial(self._pause, entry))
         if world.taken and world.taken != entry.taken:
-            await self._seat.announcer.event(entry.obj, "Warning", "NameTaken", world.taken)
+            await self._seat.announcer.event(entry.obj, "Warning", EventReason.NAME_TAKEN, world.taken)
         entry.taken = world.taken
         if entry.is_alone:
             return world.next_look

@@ -172,6 +172,22 @@ def test_a_trial_deleted_while_it_runs_is_made_again(kinds, stage):
     assert ends(after)[-1] is AttemptEnd.DONE
 
 
+def test_another_image_under_the_same_tag_is_told(kinds, stage):
+    """The first pod's imageId is recorded and kept; the next attempt, which runs another one, has an Event."""
+    stage.node.fail(Fault(pods="pushed-t0-a1-*", exit_code=1, at_evaluation=2))
+    stage.node.fail(Fault(pods="pushed-t0-a2-*", image_id="simulated://anew", holds_at=3))
+    search = apply(kinds, stage.namespace, quick().trials(1).evaluations(3), "pushed")
+    said = "attempt 2 runs image simulated://anew, the trial's first pod ran simulated://trainer:1"
+    announced = ("Warning", "ImageChanged", f"{said}; name images by digest")
+    wait_for(lambda: announced in events(search, "pushed-t0"), search.describe)
+    stage.node.let_go_on("pushed-t0-*")
+    search.wait()
+    assert_sound(search)
+    assert search.get("graphtrial", "pushed-t0")["status"]["imageId"] == "simulated://trainer:1"
+    found = search.get("events", "", "--field-selector", "involvedObject.name=pushed-t0,reason=ImageChanged")["items"]
+    assert [event["count"] for event in found] == [1]
+
+
 def test_a_finished_trial_that_is_deleted_changes_nothing_that_runs(kinds, stage):
     """B6: it is not made again, and no other trial is touched."""
     stage.node.fail(Fault(pods="clean-t1-*", holds_at=2))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from e2e.cluster.simulated_node.faults import Fault, ForeignScore
 from tests.integration.cluster.installation import (
@@ -17,7 +15,7 @@ from tests.integration.cluster.installation import (
 )
 from tests.searches import a_search
 
-from graphsearch.api import API_VERSION, Outcome
+from graphsearch.api import Outcome
 from graphtrial.contract import Purpose
 
 PROMETHEUS = ("--scrape-annotations", "--scrape-interval", "1", "--prometheus-url")
@@ -51,31 +49,6 @@ def test_with_one_trial_at_a_time_it_is_the_search_of_the_simulated_world(kinds,
     search = apply(kinds, namespace, small().trials(6).parallel(1)).wait()
     expected = undisturbed(search)
     assert (scores(search), ranking(search)) == (scores(expected), ranking(expected))
-
-
-def test_a_trial_applied_by_hand_runs(kinds, namespace, operator, simulated_node):
-    """A GraphTrial without a search is trained to its end, and kubectl wait sees it."""
-    operator()
-    simulated_node(gpus=1, pace=0.2)
-    graph = {
-        "nodes": [{"name": "1", "model": "resnet8"}],
-        "edges": [{"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}}],
-        "target": "1",
-    }
-    spec = {
-        "index": 0,
-        "purpose": "Search",
-        "graph": graph,
-        "data": {"dataset": "digits"},
-        "training": {"length": {"epochs": 3}},
-        "trainer": {"resources": {"limits": {"nvidia.com/gpu": 1}}},
-        "checkpoint": {"uri": "s3://searches"},
-    }
-    manifest = {"apiVersion": API_VERSION, "kind": "GraphTrial", "metadata": {"name": "alone", "namespace": namespace}}
-    kinds.kubectl("apply", "-f", "-", input=json.dumps(manifest | {"spec": spec}))
-    kinds.kubectl("wait", "-n", namespace, "graphtrial/alone", "--for=condition=Succeeded", "--timeout=120s")
-    status = json.loads(kinds.kubectl("get", "-n", namespace, "graphtrial", "alone", "-o", "json"))["status"]
-    assert (status["outcome"], [rung["evaluation"] for rung in status["rungs"]]) == ("Succeeded", [3])
 
 
 def test_without_prometheus_from_first_to_last_weak_trials_are_still_stopped(

@@ -9,7 +9,7 @@ from e2e.cluster.simulated_node.faults import Fault
 from tests.integration.cluster.installation import apply, assert_sound, wait_for
 from tests.integration.cluster.stage import a_stage, ends, events, progressing, quick, running_pods
 
-from graphsearch.api import API_VERSION, AttemptEnd, Outcome, TrialReason
+from graphsearch.api import AttemptEnd, Outcome, TrialReason
 
 
 @pytest.fixture(scope="module")
@@ -119,18 +119,3 @@ def test_three_attempts_that_cannot_start_pause_the_search_until_somebody_has_me
     search.patch(desiredState="Running").wait()
     assert_sound(search)
     assert {trial.status.outcome for trial in search.trials} == {Outcome.SUCCEEDED}
-
-
-def test_a_trial_by_hand_that_waits_says_why(kinds, stage):
-    """What holds for a search's trial holds for one without a search."""
-    graph = {
-        "nodes": [{"name": "1", "model": "resnet8"}],
-        "edges": [{"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}}],
-    }
-    spec = {"index": 0, "purpose": "Search", "graph": graph, "data": {"dataset": "digits"}}
-    spec |= {"trainer": {"nodeSelector": {"disk": "golden"}}, "checkpoint": {"uri": "s3://searches"}}
-    manifest = {"apiVersion": API_VERSION, "kind": "GraphTrial", "metadata": {"name": "alone-t0"}, "spec": spec}
-    kinds.kubectl("apply", "-n", stage.namespace, "-f", "-", input=json.dumps(manifest))
-    waits = "--for=jsonpath={.status.state}=Unschedulable"
-    kinds.kubectl("wait", "-n", stage.namespace, "graphtrial/alone-t0", waits, "--timeout=120s")
-    kinds.kubectl("delete", "-n", stage.namespace, "graphtrial", "alone-t0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.searches import HandPlayed, a_search
 
@@ -316,9 +318,12 @@ def test_what_a_trial_shows_never_overwrites_its_facts():
     assert trial_object_status(obj) == status
 
 
-def test_the_image_that_runs_is_kept_after_its_pod():
-    """Until another one runs."""
+def test_the_image_of_the_first_pod_is_kept():
+    """After that pod is gone, and when a later one runs another."""
     world = HandPlayed(a_search().settled()).look()
     running = show_trial(world.ledger.trials[0], IS_RUNNING, evaluation=5)
     later = show_trial(world.ledger.trials[0], None, running)
     assert (later.image_id, later.evaluation) == ("sha256:abc", 5)
+    assert IS_RUNNING.pod is not None
+    other = replace(IS_RUNNING, pod=replace(IS_RUNNING.pod, image_id="sha256:def"))
+    assert show_trial(world.ledger.trials[0], other, later).image_id == "sha256:abc"
