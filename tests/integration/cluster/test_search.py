@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import uuid
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
 import pytest
 from e2e.cluster.simulated_node.faults import Fault, ForeignScore
 from tests.integration.cluster.installation import (
@@ -66,19 +71,44 @@ def test_without_prometheus_from_first_to_last_weak_trials_are_still_stopped(
     assert {rung.source for trial in stopped for rung in trial.status.rungs} <= {"Direct", "Termination"}
 
 
-def test_scores_that_a_foreign_pod_exposes_change_nothing(kinds, namespace, operator, simulated_node, prometheus):
-    """A pod of another search in another place that claims a bad score for trial 0 is not believed."""
-    operator(*PROMETHEUS, prometheus.url)
-    node = simulated_node(gpus=3, pace=0.7)
+@pytest.fixture
+def elsewhere(kinds):
+    """Another namespace."""
+    name = f"elsewhere-{uuid.uuid4().hex[:8]}"
+    kinds.kubectl("create", "namespace", name)
+    kinds.kubectl("wait", "-n", name, "--for=create", "serviceaccount/default", "--timeout=60s")
+    yield name
+    kinds.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.mark.parametrize("name", ["other", "s"])
+def test_scores_that_a_foreign_pod_exposes_change_nothing(
+    kinds, namespace, elsewhere, operator, simulated_node, prometheus, name
+):
+    """A pod of another search, in this namespace or in another, that claims bad scores for a trial is not believed."""
+    operator(*PROMETHEUS, prometheus.url, "--namespaces", f"{namespace},{elsewhere}")
+    node = simulated_node(gpus=4, pace=0.7)
+    node.fail(Fault(pods="s-t2-*", holds_at=2))
     search = apply(kinds, namespace, small().trials(3).never_stopping())
+    wait_for(lambda: len(node.pods()) == 3, search.describe)
     uid = search.object["metadata"]["uid"]
-    node.fail(
-        Fault(pods="other-*", exposes=(ForeignScore(search_uid=uid, trial_uid=f"{uid}-t0", rung=8, score=0.001),))
+    claims = tuple(
+        ForeignScore(search_uid=uid, trial_uid=f"{uid}-t2", rung=rung, score=0.001 * rung) for rung in (1, 2, 4, 8)
     )
-    apply(kinds, namespace, small().trials(1).never_stopping(), "other")
+    node.fail(Fault(pods=f"{name}-t0-*", exposes=claims))
+    apply(kinds, namespace if name == "other" else elsewhere, small().trials(1).never_stopping(), name)
+    wait_for(lambda: exposed(prometheus, uid) >= {0.001, 0.002, 0.004, 0.008}, search.describe)
+    node.let_go_on("s-t2-*")
     search.wait()
     assert_sound(search)
-    assert 0.001 not in {score for found in scores(search).values() for _, score in found}
+    assert_scores_are_true(search)
+
+
+def exposed(prometheus, search_uid):
+    """Every score that Prometheus has seen for a search, whoever exposed it."""
+    query = urlencode({"query": f'max_over_time(graphtrial_rung_score{{search_uid="{search_uid}"}}[10m])'})
+    with urlopen(f"{prometheus.url}/api/v1/query?{query}", timeout=10) as answer:
+        return {float(found["value"][1]) for found in json.load(answer)["data"]["result"]}
 
 
 @pytest.mark.parametrize(("wanted", "ends"), [("Cancelled", "Cancelled"), ("Finishing", "Completed")])

@@ -1,10 +1,11 @@
-"""Events of Jobs and pods that never come cost time and nothing else."""
+"""Events that never come, of any kind, cost time and nothing else."""
 
 from __future__ import annotations
 
 import os
 import signal
 
+from e2e.cluster.simulated_node.faults import Fault
 from tests.integration.cluster.installation import (
     apply,
     assert_scores_are_true,
@@ -41,6 +42,28 @@ def test_a_search_ends_though_no_watch_of_jobs_and_pods_says_anything(
     outcomes = {trial.status.outcome for trial in search.trials if trial.spec.purpose is Purpose.SEARCH}
     assert outcomes <= {Outcome.SUCCEEDED, Outcome.STOPPED}
     assert search.state == "Completed"
+
+
+def test_a_search_ends_though_no_watch_of_any_kind_says_anything(kinds, namespace, operator, simulated_node, tmp_path):
+    """The operator finds it when it starts, and what its user changes when it writes its status."""
+    node = simulated_node(gpus=4, pace=0.3)
+    node.fail(Fault(pods="s-t1-*", holds_at=2))
+    search = apply(kinds, namespace, quick().halving().trials(40))
+    alone = apply(kinds, namespace, quick().halving().trials(4).parallel(1), "one")
+    kinds_of_all = ("graphsearches", "graphtrials", "jobs", "pods")
+    with withholding_watches(kinds.kubeconfig, tmp_path, kinds_of_all) as kubeconfig:
+        operator("--kubeconfig", str(kubeconfig))
+        wait_for(lambda: any(trial.is_ended for trial in search.trials), search.describe)
+        search.patch(budget={"maxTrials": 4})
+        node.let_go_on("s-t1-*")
+        search.wait()
+        alone.wait()
+    for each in (search, alone):
+        assert_sound(each)
+        assert_scores_are_true(each)
+    assert len([trial for trial in search.trials if trial.spec.purpose is Purpose.SEARCH]) < 40
+    expected = undisturbed(alone)
+    assert (scores(alone), ranking(alone)) == (scores(expected), ranking(expected))
 
 
 def test_an_operator_that_slept_takes_up_what_happened_meanwhile(kinds, namespace, operator, simulated_node):
