@@ -7,6 +7,7 @@ asserts nothing.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -21,12 +22,12 @@ import boto3
 
 from e2e.cluster.binaries import binary
 from e2e.cluster.commands import run
-from e2e.cluster.control_plane import running_control_plane
+from e2e.cluster.control_plane import ControlPlane, running_control_plane
 from e2e.cluster.images import project_image
 from e2e.cluster.node import Node, kubelet_client, running_node
 from e2e.cluster.object_store import BUCKET, KEYS, ObjectStore, running_object_store
 from e2e.cluster.processes import ClusterError
-from e2e.cluster.prometheus_server import running_prometheus, scrape_config
+from e2e.cluster.prometheus_server import PrometheusServer, running_prometheus, scrape_config
 from e2e.cluster.registry import Registry, running_registry
 
 ROOT = Path(__file__).parents[1]
@@ -41,8 +42,10 @@ _GIVEN = "GRAPHSEARCH_E2E_"
 class Machines:
     """What only our own cluster lets the tests do: kill containers, stop servers, bring further images."""
 
+    plane: ControlPlane
     node: Node
     store: ObjectStore
+    prometheus: PrometheusServer
     registry: Registry
 
 
@@ -92,6 +95,12 @@ class Cluster:
         values = [f"--set={name}={value}" for name, value in self._values().items()]
         place = ("--namespace", SYSTEM, "--wait", "--timeout=5m")
         self.helm("upgrade", "--install", RELEASE, CHART, *place, *values, *flags)
+
+    def operator_pods(self) -> dict[str, dict[str, Any]]:
+        """Of the release, by uid."""
+        selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
+        found = json.loads(self.kubectl("get", "pods", "-n", SYSTEM, selector, "-o", "json"))["items"]
+        return {pod["metadata"]["uid"]: pod for pod in found}
 
     def _values(self) -> dict[str, object]:
         images = {"image": self.images["operator"], "trainer.image": self.images["trainer"]}
@@ -164,7 +173,7 @@ def own_cluster(folder: Path) -> Iterator[Cluster]:
             store = enter(running_object_store(places["store"], address=address))
             config = scrape_config(plane.kubeconfig, interval="1s")
             prometheus = enter(running_prometheus(places["prometheus"], config, address=address))
-        machines = Machines(node, store, registry)
+        machines = Machines(plane, node, store, prometheus, registry)
         cluster = Cluster(plane.kubeconfig, images, store.url, BUCKET, KEYS, prometheus.url, machines)
         cluster.s3_client().create_bucket(Bucket=BUCKET)
         yield cluster

@@ -27,7 +27,10 @@ from e2e.searches import (
 )
 from graphsearch.api import AttemptEnd, Outcome
 from graphsearch.api.reasons import TrialReason
+from graphsearch.controller.lease import RENEW_WITHIN_SECONDS
 from graphtrial.contract import ExitCode
+
+AT_ONCE = ("--grace-period=0", "--force")
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +44,15 @@ def test_the_operator_is_killed_and_its_pod_deleted(cluster, namespace, undistur
     """SIGKILL in its container and forced deletion by turns, at random moments: no trainer notices."""
     chance = random.Random(seed_of_chaos())
     search = start(cluster, namespace, digits(cluster, "s", SMALL))
-    selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
     for kill in (True, False, True, False):
         time.sleep(chance.uniform(0, 8))
         cluster.kubectl("rollout", "status", "-n", SYSTEM, f"deployment/{RELEASE}", "--timeout=120s")
-        (pod,) = json.loads(cluster.kubectl("get", "pods", "-n", SYSTEM, selector, "-o", "json"))["items"]
+        (pod,) = cluster.operator_pods().values()
         if kill:
             identity = pod["status"]["containerStatuses"][0]["containerID"]
             cluster.machines.node.kill(identity.removeprefix("containerd://"))
         else:
-            cluster.kubectl("delete", "pod", "-n", SYSTEM, pod["metadata"]["name"], "--grace-period=0", "--force")
+            cluster.kubectl("delete", "pod", "-n", SYSTEM, pod["metadata"]["name"], *AT_ONCE)
     search.wait(seconds=900)
     assert_sound(search)
     assert judged(search) == undisturbed
@@ -97,6 +99,71 @@ def test_s3_is_gone_for_a_while_and_nothing_is_lost(cluster, namespace, undistur
     assert_sound(search)
     assert judged(search) == undisturbed
     assert {attempt.end for trial in search.trials for attempt in trial.status.attempts} == {AttemptEnd.DONE}
+
+
+@pytest.mark.own_machines
+def test_a_search_is_deleted_while_s3_is_gone(cluster, namespace):
+    """It is gone at once, its trainers are asked to end, and they have ended once they could save."""
+    search = start(cluster, namespace, digits(cluster, "s", SMALL, ENDLESS))
+    wait_for(lambda: len(saved_and_running(cluster, search)) == 2, search.describe)
+    cluster.machines.store.stop()
+    try:
+        search.kubectl("delete", "graphsearch", "s", "--timeout=30s")
+        wait_for(lambda: len(asked_to_end(search)) == len(search.get("pods")["items"]))
+    finally:
+        cluster.machines.store.start()
+    wait_for(lambda: search.get("pods,jobs,graphtrials")["items"] == [])
+
+
+@pytest.mark.own_machines
+def test_the_api_server_and_prometheus_are_gone_for_a_while(cluster, namespace, undisturbed):
+    """Trainers train on through both; the operator, whose Lease is lost meanwhile, takes the search up again."""
+    search = start(cluster, namespace, digits(cluster, "s", SMALL))
+    wait_for(lambda: saved_and_running(cluster, search), search.describe)
+    cluster.machines.prometheus.stop()
+    try:
+        wait_for(lambda: search.condition("MetricsAvailable") == ("True", "Direct"), search.describe)
+        cluster.machines.plane.stop_api_server()
+        time.sleep(2 * RENEW_WITHIN_SECONDS)
+        cluster.machines.plane.start_api_server()
+    finally:
+        cluster.machines.prometheus.start()
+    search.wait(seconds=900)
+    assert_sound(search)
+    assert judged(search) == undisturbed
+    assert {attempt.end for trial in search.trials for attempt in trial.status.attempts} == {AttemptEnd.DONE}
+
+
+@pytest.mark.own_machines
+def test_two_operators_at_once_are_one(cluster, namespace, undisturbed):
+    """One works, the other stands by and takes over when the first is killed with its pod; nothing is done twice."""
+    deployment = ("-n", SYSTEM, f"deployment/{RELEASE}")
+    cluster.kubectl("scale", *deployment, "--replicas=2")
+    try:
+        cluster.kubectl("wait", *deployment, "--for=jsonpath={.status.replicas}=2", "--timeout=60s")
+        search = start(cluster, namespace, digits(cluster, "s", SMALL))
+        for _ in range(2):
+            done = len(search.trials)
+            wait_for(lambda done=done: len(search.trials) > done, search.describe)
+            before = holder(cluster)
+            cluster.kubectl(
+                "delete", "pod", "-n", SYSTEM, cluster.operator_pods()[before]["metadata"]["name"], *AT_ONCE
+            )
+            wait_for(lambda before=before: holder(cluster) not in ("", before), search.describe)
+        search.wait(seconds=900)
+    finally:
+        cluster.kubectl("scale", *deployment, "--replicas=1")
+        cluster.kubectl("rollout", "status", *deployment, "--timeout=120s")
+    assert_sound(search)
+    assert judged(search) == undisturbed
+    assert [len(trial.status.attempts) for trial in search.trials] == [1] * len(search.trials)
+
+
+def holder(cluster):
+    """The uid of the operator's pod that works; empty while none does."""
+    leases = json.loads(cluster.kubectl("get", "leases", "-n", SYSTEM, "-o", "json"))["items"]
+    (lease,) = [lease for lease in leases if lease["metadata"]["name"].startswith(RELEASE)]
+    return lease["spec"].get("holderIdentity", "")
 
 
 def test_a_drained_node_gives_its_trials_back(cluster, namespace, undisturbed):

@@ -59,15 +59,13 @@ def _assert_told(cluster, namespace, stopped):
 
 def test_with_one_trial_at_a_time_it_is_the_search_of_one_machine(cluster, namespace, tmp_path):
     """The same seed: the same graphs, scores, decisions, ranking, finalists and comparison, to the last bit."""
-    small = {
-        "space": {"nodes": 2},
-        "budget": {"maxTrials": 6, "parallelTrials": 1},
-        "comparison": {"finalists": 1, "repeats": 1, "baselines": ["Independent"]},
-    }
-    manifest = digits(cluster, "same", _A_THIRD_OF_THE_TIME, small)
+    one_at_a_time = {"budget": {"parallelTrials": 1}}
+    one_of_each = {"comparison": {"finalists": 1, "repeats": 1, "baselines": ["Independent"]}}
+    manifest = digits(cluster, "same", _A_THIRD_OF_THE_TIME, one_at_a_time, one_of_each)
     search = start(cluster, namespace, manifest)
     here = run_here(manifest, tmp_path)
-    search.wait(seconds=1200)
+    search.wait(seconds=1800)
     assert_sound(search)
+    assert len([trial for trial in search.trials if trial.spec.purpose is Purpose.SEARCH]) == 12
     assert judged(search) == judged(here)
     assert ranking(search) == ranking(here)

@@ -80,7 +80,7 @@ def test_a_trial_that_crashes_on_every_attempt_is_left_behind(manifest: Path):
     failed = ledger.trials[_VICTIM].status
     assert failed.outcome is Outcome.FAILED
     assert {(attempt.end, attempt.exit_code) for attempt in failed.attempts} == {(AttemptEnd.CRASHED, -signal.SIGKILL)}
-    told = f"crashed 3 times: ended by signal 9; see {folder / 'trials' / str(_VICTIM) / 'log.txt'}"
+    told = f"crashed 3 times: ended by SIGKILL; see {folder / 'trials' / str(_VICTIM) / 'log.txt'}"
     assert failed.message == told
     searched = [trial for trial in ledger.trials.values() if trial.spec.purpose is Purpose.SEARCH]
     assert len(searched) == 4

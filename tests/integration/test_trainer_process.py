@@ -143,6 +143,16 @@ def test_sigterm_saves_the_step_that_it_interrupts(server, tmp_path):
     assert final(folder).progress.step == result.steps >= 5
 
 
+def test_a_crash_below_python_says_where_in_its_log(server, tmp_path):
+    """A segmentation fault in a library, say: the exit code alone would tell nothing."""
+    folder = tmp_path / "trial"
+    pid = server.start("trial", trial_spec(folder, training=training(length=ENDLESS)))
+    wait_for_steps(folder, 1, 1)
+    os.kill(pid, signal.SIGSEGV)
+    assert server.end("trial") == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in server.log("trial")
+
+
 def test_rungs_of_a_killed_attempt_are_shown_by_the_next(server, tmp_path):
     """From its first scrape on, with the same scores, and reported beside its own checkpoint."""
     folder = tmp_path / "trial"

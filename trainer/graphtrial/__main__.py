@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -20,6 +21,8 @@ def main() -> int:
     parser.add_argument("command", nargs="?", choices=["run", "serve"], default="run")
     parser.add_argument("--spec", type=Path, help=f"file with the TrialSpec in JSON; default: ${SPEC_VARIABLE}")
     options = parser.parse_args()
+    # A crash below Python says where in the log; an exit code alone helps nobody.
+    faulthandler.enable()
     # The first process of a container ignores signals that it has no handler for, and the imports take seconds.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.STOPPED))
     if options.command == "serve":

@@ -22,7 +22,7 @@ from graphsearch.api import TrialReason
 from graphsearch.api import names as n
 from graphsearch.api.wire import Object
 from graphsearch.search.actions import Ended, Observation, Running
-from graphtrial.contract import ExitCode, TrialResult
+from graphtrial.contract import ExitCode, TrialResult, ended_by
 
 _LOST_SECONDS = 30.0
 """After its grace a pod that is still Terminating sits on a node that nobody hears of."""
@@ -234,7 +234,7 @@ def _message(pod: Object, terminated: Object, code: int, why: str, result: Trial
         return _short(result.message)
     words = terminated.get("message", "").strip()
     last = "" if result or words.startswith("{") else words.rpartition("\n")[2]
-    return _short(f"exit code {code}: {last}" if last else f"ended by exit code {code}; see its log")
+    return _short(f"{ended_by(code)}: {last}" if last else f"ended by {ended_by(code)}; see its log")
 
 
 def _result(text: str) -> TrialResult | None:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from graphsearch.local.machine import Slot
-from graphtrial.contract import TrialSpec
+from graphtrial.contract import TrialSpec, ended_by
 
 _CLOSING_SECONDS = 60.0
 """How long a closing server may let its trials save before it is killed."""
@@ -120,6 +120,6 @@ class ForkServer:
 
     def _last_words(self) -> str:
         code = self._running().wait()
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        how = ended_by(code)
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return f"{how}: {lines[-1]}" if lines else how

@@ -33,7 +33,7 @@ from graphsearch.search.ledger import Ledger
 from graphsearch.search.planner import drive
 from graphsearch.search.settled import Settled
 from graphsearch.search.specs import Place, trial_spec, trial_uid
-from graphtrial.contract import ExitCode, TrialResult
+from graphtrial.contract import ExitCode, TrialResult, ended_by
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 60.0
@@ -191,8 +191,7 @@ class LocalWorld:
             return ""
         if result and result.message:
             return result.message
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return f"ended by {how}; see {self.folder.path / 'trials' / str(index) / 'log.txt'}"
+        return f"ended by {ended_by(code)}; see {self.folder.path / 'trials' / str(index) / 'log.txt'}"
 
     def _take_over(self) -> None:
         """Record what attempts of an earlier runner had reported before they are lost."""

@@ -307,19 +307,19 @@ def test_a_trainer_that_is_done_leaves_its_scores_and_nodes():
         pytest.param(
             a_pod().terminated(137),
             False,
-            Ended(137, 100.0, "ended by exit code 137; see its log"),
+            Ended(137, 100.0, "ended by SIGKILL (exit code 137); see its log"),
             id="killed on its node",
         ),
         pytest.param(
             a_pod().terminated(137, message=last_words(message="resumed on another machine")),
             False,
-            Ended(137, 100.0, "ended by exit code 137; see its log", progressed=True),
+            Ended(137, 100.0, "ended by SIGKILL (exit code 137); see its log", progressed=True),
             id="killed after it had got further",
         ),
         pytest.param(
             a_pod().terminated(137, message=last_words(resumed_at=8)),
             False,
-            Ended(137, 100.0, "ended by exit code 137; see its log"),
+            Ended(137, 100.0, "ended by SIGKILL (exit code 137); see its log"),
             id="killed before it had got further",
         ),
         pytest.param(

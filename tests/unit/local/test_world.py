@@ -142,7 +142,7 @@ def test_a_crash_after_a_checkpoint_is_not_charged(folder: Folder):
     world.run()
     trial = world.ledger.trials[1]
     assert [attempt.end for attempt in trial.status.attempts] == [AttemptEnd.CRASHED] * 5 + [AttemptEnd.DONE]
-    assert "signal 9" in trial.status.attempts[0].message
+    assert "SIGKILL" in trial.status.attempts[0].message
 
 
 @pytest.mark.parametrize(("code", "cause"), [(ExitCode.BAD_DATA, "data"), (ExitCode.STORAGE, "storage")])

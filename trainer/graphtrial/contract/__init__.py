@@ -34,7 +34,7 @@ from graphtrial.contract.catalogue import (
 )
 from graphtrial.contract.datasets import DATASET_PATTERN, DATASETS, Dataset, image_side
 from graphtrial.contract.events import EVENTS, Event, EventKind, events_of, events_text
-from graphtrial.contract.exit_codes import ExitCode
+from graphtrial.contract.exit_codes import ExitCode, ended_by
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import (
     TEMPERED,
@@ -169,6 +169,7 @@ __all__ = [
     "correlation",
     "derive",
     "digest",
+    "ended_by",
     "events_of",
     "events_text",
     "gives_logits_only",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from enum import IntEnum
 
 
@@ -20,3 +21,17 @@ class ExitCode(IntEnum):
     """A checkpoint or report could not be written or read: full disk, no permission, corrupt object."""
     STOPPED = 143
     """SIGTERM: stopped after saving a checkpoint."""
+
+
+def ended_by(code: int) -> str:
+    """How a process ended, in words: ``exit code 1``, ``SIGSEGV``, ``SIGSEGV (exit code 139)``.
+
+    Args:
+        code: Its exit code; -n where signal n ended it, which a container reports as 128 + n.
+    """
+    number = -code if code < 0 else code - 128
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"exit code {code}"
+    return name if code < 0 else f"{name} (exit code {code})"
