@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import uuid
 from contextlib import ExitStack
 
 import pytest
@@ -11,7 +10,7 @@ from e2e.cluster.binaries import build
 from e2e.cluster.control_plane import QUICK_NODE_LOSS, running_control_plane
 from e2e.cluster.prometheus_server import running_prometheus, scrape_config
 from e2e.cluster.simulated_node import Timing, running_simulated_node
-from tests.integration.cluster.installation import ROOT, Operator, free_network
+from tests.integration.cluster.installation import ROOT, Operator, a_namespace, free_network
 
 _PROGRAMS = (
     "etcd",
@@ -51,11 +50,8 @@ def prometheus(control_plane, tmp_path_factory):
 @pytest.fixture
 def namespace(control_plane):
     """A fresh one, with its service account."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    control_plane.kubectl("create", "namespace", name)
-    control_plane.kubectl("wait", "-n", name, "--for=create", "serviceaccount/default", "--timeout=60s")
-    yield name
-    control_plane.kubectl("delete", "namespace", name, "--wait=false")
+    with a_namespace(control_plane, "test") as name:
+        yield name
 
 
 @pytest.fixture(scope="session")

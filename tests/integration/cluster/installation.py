@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,6 +41,18 @@ def free_network() -> str:
     """For a simulated node's pods, within 127.0.0.0/8; each of two workers has its own half."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
     return f"127.{16 + 56 * worker + next(_NETWORKS) % 56}.0.0/16"
+
+
+@contextmanager
+def a_namespace(control_plane, prefix: str) -> Iterator[str]:
+    """A fresh one with its service account, deleted at the end; its name."""
+    name = f"{prefix}-{uuid.uuid4().hex[:8]}"
+    control_plane.kubectl("create", "namespace", name)
+    try:
+        control_plane.kubectl("wait", "-n", name, "--for=create", "serviceaccount/default", "--timeout=60s")
+        yield name
+    finally:
+        control_plane.kubectl("delete", "namespace", name, "--wait=false")
 
 
 class Operator:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.cluster.simulated_node import SimulatedNode, Timing, running_simulated_node
-from tests.integration.cluster.installation import Operator, Search, free_network, wait_for
+from tests.integration.cluster.installation import Operator, Search, a_namespace, free_network, wait_for
 from tests.searches import SearchBuilder, a_search
 
 from graphsearch.api import AttemptEnd, GraphTrial
@@ -41,12 +41,9 @@ def a_stage(control_plane, folder: Path, *flags: str, gpus: int = 16, **timing: 
         gpus: Of the node.
         timing: Of the node.
     """
-    name = f"stage-{uuid.uuid4().hex[:8]}"
     node_name = f"stage-node-{next(_NUMBERS)}"
     with ExitStack() as at_end:
-        control_plane.kubectl("create", "namespace", name)
-        at_end.callback(control_plane.kubectl, "delete", "namespace", name, "--wait=false")
-        control_plane.kubectl("wait", "-n", name, "--for=create", "serviceaccount/default", "--timeout=60s")
+        name = at_end.enter_context(a_namespace(control_plane, "stage"))
         # Nobody else can end what is bound to the node once that is gone.
         pods = ["delete", "pods", "-A", f"--field-selector=spec.nodeName={node_name}", "--force", "--wait=false"]
         at_end.callback(control_plane.kubectl, *pods)

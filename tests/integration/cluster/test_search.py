@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import uuid
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
 from e2e.cluster.simulated_node.faults import Fault, ForeignScore
 from tests.integration.cluster.installation import (
+    a_namespace,
     apply,
     assert_scores_are_true,
     assert_sound,
@@ -74,11 +74,8 @@ def test_without_prometheus_from_first_to_last_weak_trials_are_still_stopped(
 @pytest.fixture
 def elsewhere(kinds):
     """Another namespace."""
-    name = f"elsewhere-{uuid.uuid4().hex[:8]}"
-    kinds.kubectl("create", "namespace", name)
-    kinds.kubectl("wait", "-n", name, "--for=create", "serviceaccount/default", "--timeout=60s")
-    yield name
-    kinds.kubectl("delete", "namespace", name, "--wait=false")
+    with a_namespace(kinds, "elsewhere") as name:
+        yield name
 
 
 @pytest.mark.parametrize("name", ["other", "s"])
