@@ -108,7 +108,7 @@ def test_a_search_is_deleted_while_s3_is_gone(cluster, namespace):
     wait_for(lambda: len(saved_and_running(cluster, search)) == 2, search.describe)
     cluster.machines.store.stop()
     try:
-        search.kubectl("delete", "graphsearch", "s", "--timeout=30s")
+        search.kubectl("delete", "graphsearches", "s", "--timeout=30s")
         wait_for(lambda: len(asked_to_end(search)) == len(search.get("pods")["items"]))
     finally:
         cluster.machines.store.start()

@@ -161,14 +161,14 @@ class Children:
             if left:
                 self._pods[name] = left
 
-    async def ask_why(self, now: float) -> None:
-        """Ask what was announced of Jobs that have not come to run: a quota, a volume, a queue.
+    async def ask_why(self, now: float) -> bool:
+        """Ask what was announced of Jobs that have not come to run: a quota, a volume, a queue; whether that is news.
 
         One question for each kind of object, however many wait: the API server looks through all Events for each.
         """
         waiting = [job for job in self._waiting() if now - (_created_at(job) or now) >= _PATIENCE_SECONDS]
         if waiting and now - self._asked_at < _ASKED_EVERY_SECONDS:
-            return
+            return False
         self._asked_at = now
         owners = {uid: job["metadata"]["name"] for job in waiting for uid in self._uids(job)}
         found: dict[str, list[Object]] = {}
@@ -178,7 +178,8 @@ class Children:
                 # Kueue names a Workload after its Job.
                 name = owners.get(about.get("uid", "")) or about["name"].removeprefix("job-").rpartition("-")[0]
                 found.setdefault(name, []).append(event)
-        self.announced = found
+        before, self.announced = self.announced, found
+        return found != before
 
     def _uids(self, job: Object) -> list[str]:
         """Of a Job and its pods."""

@@ -105,6 +105,8 @@ class ClusterWorld:
         self._starting_at: dict[Key, float] = {}
         """When an attempt was first seen on its way to run."""
         self._remarks = Remarks(self._object_of)
+        self._may_say_why = False
+        """Whether the last turn heard why an attempt waits, which the next one shows."""
         self._asked: set[Key] = set()
         """Attempts that were asked to save and stop."""
         self._first_seen: dict[tuple[int, int], float] = {}
@@ -120,7 +122,7 @@ class ClusterWorld:
     @property
     def next_look(self) -> float | None:
         """Seconds until another turn is worth it; None: not before something is heard."""
-        if self._live():
+        if self._live() or self._may_say_why:
             return _POLL_SECONDS
         if self.ledger.running:
             return _WAIT_SECONDS
@@ -149,7 +151,7 @@ class ClusterWorld:
             carry_out = partial(self._carry_out, record_search=record_search, pause=pause)
             await side_by_side([partial(carry_out, lane) for lane in lanes(actions, self.ledger)])
         # What only explains comes after what decides; the next look shows it.
-        await self.children.ask_why(self._seat.clock())
+        self._may_say_why = await self.children.ask_why(self._seat.clock())
         await self._show_waiting()
         await self._remove_jobs()
         await side_by_side([partial(self._seat.announcer.event, *remark) for remark in self._remarks.take()])

@@ -169,13 +169,14 @@ def test_why_many_jobs_wait_is_one_question():
     said = {"kind": "Event", "metadata": {"name": "e", "uid": "e"}, "reason": "FailedCreate", "message": "quota"}
     server.put(said | {"involvedObject": {"kind": "Job", "name": "s-t3-a1", "uid": "job-3"}})
     server.asked.clear()
-    asyncio.run(children.ask_why(NOW + 1))
+    assert not asyncio.run(children.ask_why(NOW + 1))
     assert server.asked == []
-    asyncio.run(children.ask_why(NOW + 3))
-    asyncio.run(children.ask_why(NOW + 4))
+    assert asyncio.run(children.ask_why(NOW + 3))
+    assert not asyncio.run(children.ask_why(NOW + 4))
     assert server.asked == ["involvedObject.kind=Job,type=Warning"]
     assert [event["message"] for event in children.announced["s-t3-a1"]] == ["quota"]
     assert "s-t1-a1" not in children.announced
+    assert not asyncio.run(children.ask_why(NOW + 6)), "the same again is no news"
 
 
 def test_what_kueue_says_of_a_workload_is_told_of_its_job():
