@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from tests.integration.cluster.installation import assert_sound, wait_for
 
 from e2e.installation import RELEASE, SYSTEM
@@ -13,14 +11,19 @@ from graphsearch.api import names as n
 _KINDS = {f"customresourcedefinition.apiextensions.k8s.io/{plural}.{n.GROUP}" for plural in (n.SEARCHES, n.TRIALS)}
 
 
+def test_helm_finds_the_installation_well(cluster):
+    """`helm test`, as the chart's README has it."""
+    assert "Phase:          Succeeded" in cluster.helm("test", RELEASE, "--namespace", SYSTEM)
+
+
 def test_no_trainer_notices_upgrade_rollback_and_a_new_installation(cluster, namespace):
     """B22: the same two containers run on, each new operator takes the search over; only the kinds are left behind."""
     search = start(cluster, namespace, digits(cluster, "s", SMALL, ENDLESS))
     wait_for(lambda: len(running_pods(search)) == 2, search.describe)
     before = running_pods(search)
-    operator = pods_of_operator(cluster)
+    operator = cluster.operator_pods().keys()
     cluster.install("--set=resources.requests.memory=200Mi")
-    assert pods_of_operator(cluster) != operator
+    assert cluster.operator_pods().keys() != operator
     assert_heeded(search, 11)
     cluster.helm("rollback", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout=5m")
     assert_heeded(search, 12)
@@ -48,16 +51,10 @@ def is_seen(obj):
     return obj["status"]["observedGeneration"] == obj["metadata"]["generation"]
 
 
-def pods_of_operator(cluster):
-    """By uid."""
-    selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
-    pods = json.loads(cluster.kubectl("get", "pods", "-n", SYSTEM, selector, "-o", "json"))["items"]
-    return {pod["metadata"]["uid"] for pod in pods}
-
-
 def left_behind(cluster):
-    """Objects of the release, of every kind, anywhere."""
+    """Objects of the release, of every kind, anywhere; and Leases beside it, whoever made them."""
     kinds = cluster.kubectl("api-resources", "--verbs=list", "-o", "name").split()
     kinds = [kind for kind in kinds if not kind.startswith(("events", "bindings")) and "metrics.k8s.io" not in kind]
     selector = f"--selector=app.kubernetes.io/instance={RELEASE}"
-    return set(cluster.kubectl("get", ",".join(kinds), "--all-namespaces", selector, "-o", "name").split())
+    leases = cluster.kubectl("get", "leases", "-n", SYSTEM, "-o", "name").split()
+    return {*leases, *cluster.kubectl("get", ",".join(kinds), "--all-namespaces", selector, "-o", "name").split()}

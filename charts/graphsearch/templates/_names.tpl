@@ -15,6 +15,11 @@
 {{- printf "%s-%s" .Release.Namespace (include "graphsearch.fullname" .) -}}
 {{- end -}}
 
+{{/* As the operator names it. */}}
+{{- define "graphsearch.lease" -}}
+{{- printf "graphsearch-%s" (.Values.controllerName | default "default") -}}
+{{- end -}}
+
 {{- define "graphsearch.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default (include "graphsearch.fullname" .) -}}

@@ -129,7 +129,7 @@ class Settings:
 
     @property
     def lease_name(self) -> str:
-        """Of the Lease."""
+        """Of the Lease; the chart makes one of this name."""
         return f"graphsearch-{self.controller_name or 'default'}"
 
 

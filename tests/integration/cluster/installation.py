@@ -89,6 +89,15 @@ class Operator:
             return code
 
     @contextmanager
+    def running(self) -> Iterator[Operator]:
+        """Started and ready; killed at the end, if it has not ended by itself."""
+        self.start()
+        try:
+            yield self.wait_until_ready()
+        finally:
+            self.kill()
+
+    @contextmanager
     def kept_running(self) -> Iterator[None]:
         """As a kubelet does: whenever it ends by itself it is started again."""
         over = threading.Event()

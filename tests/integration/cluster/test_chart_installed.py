@@ -10,16 +10,18 @@ import yaml
 from e2e.cluster.binaries import binary
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import running_control_plane
-from tests.integration.cluster.installation import wait_for
+from e2e.cluster.simulated_node.faults import Fault
+from tests.integration.cluster.installation import Operator, apply, assert_sound, wait_for
+from tests.integration.cluster.stage import events, quick, wait_until_running
 
 ROOT = Path(__file__).parents[3]
 
 NEEDED = [
     *(f"{verb} graphsearches.graphsearch.io" for verb in ("get", "list", "watch", "patch", "delete")),
     "patch graphsearches.graphsearch.io/status",
-    *(f"{verb} graphtrials.graphsearch.io" for verb in ("get", "list", "watch", "create", "patch", "delete")),
+    *(f"{verb} graphtrials.graphsearch.io" for verb in ("get", "list", "watch", "create")),
     "patch graphtrials.graphsearch.io/status",
-    *(f"{verb} jobs.batch" for verb in ("get", "list", "watch", "create", "patch", "delete")),
+    *(f"{verb} jobs.batch" for verb in ("get", "list", "watch", "create", "delete")),
     *(f"{verb} pods" for verb in ("get", "list", "watch", "delete")),
     *(f"{verb} configmaps" for verb in ("get", "create")),
     *(f"{verb} events" for verb in ("list", "create", "patch")),
@@ -34,8 +36,8 @@ FORBIDDEN = [
     "create pods/eviction",
     "update pods/ephemeralcontainers",
     *(f"{verb} graphsearches.graphsearch.io" for verb in ("create", "update", "deletecollection")),
-    "deletecollection graphtrials.graphsearch.io",
-    *(f"{verb} jobs.batch" for verb in ("update", "deletecollection")),
+    *(f"{verb} graphtrials.graphsearch.io" for verb in ("update", "patch", "delete", "deletecollection")),
+    *(f"{verb} jobs.batch" for verb in ("update", "patch", "deletecollection")),
     *(f"{verb} configmaps" for verb in ("list", "watch", "update", "patch", "delete", "deletecollection")),
     *(f"{verb} nodes" for verb in ("get", "patch", "update", "delete")),
     "create serviceaccounts/token",
@@ -46,7 +48,7 @@ FORBIDDEN = [
     "create clusterrolebindings.rbac.authorization.k8s.io",
     "patch customresourcedefinitions.apiextensions.k8s.io",
     "create persistentvolumeclaims",
-    "create leases.coordination.k8s.io",
+    *(f"{verb} leases.coordination.k8s.io" for verb in ("get", "list", "create", "patch", "delete")),
     "delete namespaces",
 ]
 
@@ -69,9 +71,9 @@ def install(control_plane, namespace):
 
 def allowed(control_plane, account: str, what: str, namespace: str) -> bool:
     """What `kubectl auth can-i` answers for an account."""
-    verb, resource = what.split()
+    verb, resource, *name = what.split()
     resource, _, subresource = resource.partition("/")
-    question = ["auth", "can-i", verb, resource, f"--as={account}", "--namespace", namespace]
+    question = ["auth", "can-i", verb, "/".join((resource, *name)), f"--as={account}", "--namespace", namespace]
     if subresource:
         question.append(f"--subresource={subresource}")
     return "yes" in control_plane.kubectl(*question, check=False).split()
@@ -87,8 +89,10 @@ def test_a_cluster_wide_account_can_do_what_it_needs_and_no_more(control_plane, 
     account = install()
     wait_for(lambda: allowed(control_plane, account, "list pods", "default"))
     assert sorted(rights(control_plane, account, "default")) == sorted(NEEDED)
-    for verb in ("get", "create", "patch"):
-        assert allowed(control_plane, account, f"{verb} leases.coordination.k8s.io", namespace)
+    own = ("create leases.coordination.k8s.io", "get leases.coordination.k8s.io graphsearch-default")
+    for what in (*own, "patch leases.coordination.k8s.io graphsearch-default"):
+        assert allowed(control_plane, account, what, namespace)
+    assert not allowed(control_plane, account, "patch leases.coordination.k8s.io another", namespace)
 
 
 def test_a_namespaced_account_can_do_nothing_elsewhere(control_plane, namespace, install):
@@ -137,6 +141,40 @@ def test_users_get_the_kinds_with_the_roles_they_have(control_plane, namespace, 
     assert can == {"viewer": {"get"}, "editer": {"get", "create", "delete"}, "stranger": set()}
 
 
+def as_installed(control_plane, namespace: str, folder: Path) -> Operator:
+    """The operator as the chart's Deployment has it, with its flags and its account's rights, outside of a pod."""
+    found = control_plane.kubectl("get", "deployment", "gs-graphsearch", "-n", namespace, "-o", "json")
+    [container] = json.loads(found)["spec"]["template"]["spec"]["containers"]
+    account = f"system:serviceaccount:{namespace}:gs-graphsearch"
+    kubeconfig = control_plane.kubeconfig_for(account, namespace=namespace)
+    # The last of two equal flags counts.
+    own = ("--kubeconfig", str(kubeconfig), "--identity", "ours")
+    return Operator(control_plane, folder, *container["args"][1:], *own)
+
+
+@pytest.mark.parametrize("scope", ["cluster", "namespace"])
+def test_a_search_runs_with_the_rights_of_the_account(kinds, namespace, install, simulated_node, tmp_path, scope):
+    """From its trials to its report and its own deletion; a trial that is deleted meanwhile is made again."""
+    # The Deployment's own pod fits on no node; the name keeps this operator from the searches of other tests.
+    own = f"controllerName={namespace},nodeSelector.none=none"
+    install("--set", own, *([] if scope == "cluster" else ["--set", "namespaced.enabled=true"]))
+    node = simulated_node(gpus=2, pace=0.2)
+    node.fail(Fault(pods="s-t0-a1-*", holds_at=2))
+    manifest = quick().having(controllerName=namespace)
+    with as_installed(kinds, namespace, tmp_path).running() as operator:
+        search = apply(kinds, namespace, manifest)
+        wait_until_running(search, 1)
+        search.kubectl("delete", "graphtrial", "s-t0")
+        search.wait()
+        assert search.state == "Completed", search.describe()
+        assert_sound(search)
+        announced = ("Normal", "Completed", "2 of 2 trials have ended")
+        wait_for(lambda: announced in events(search), search.describe)
+        search.patch(ttlSecondsAfterFinished=0)
+        wait_for(lambda: search.kubectl("get", "graphsearches", "-o", "name") == "")
+        assert "forbidden" not in operator.log.read_text()
+
+
 @pytest.mark.usefixtures("_programs")
 def test_uninstalling_keeps_searches_and_nothing_else(tmp_path):
     """Through upgrade and rollback too; the next install takes the kinds that were kept for its own."""
@@ -144,13 +182,22 @@ def test_uninstalling_keeps_searches_and_nothing_else(tmp_path):
         helm = [binary("helm"), "--kubeconfig", cluster.kubeconfig, "--namespace", "graphsearch"]
         run([*helm, "install", "gs", ROOT / "charts/graphsearch", "--create-namespace"])
         cluster.kubectl("apply", "-f", str(ROOT / "examples/cluster/digits.yaml"))
+        operator = as_installed(cluster, "graphsearch", tmp_path)
+        with operator.running():
+            run([*helm, "upgrade", "gs", ROOT / "charts/graphsearch", "--set", "resources.limits.memory=1Gi"])
         run([*helm, "upgrade", "gs", ROOT / "charts/graphsearch", "--set", "namespaced.enabled=true"])
         run([*helm, "rollback", "gs", "1"])
-        run([*helm, "uninstall", "gs"])
+        [lease] = json.loads(cluster.kubectl("get", "leases", "-n", "graphsearch", "-o", "json"))["items"]
+        assert lease["spec"]["holderIdentity"] == "ours"
+        with operator.running():
+            run([*helm, "uninstall", "gs"])
+            # It has no rights any more, so it cannot make its Lease again.
+            wait_for(lambda: not operator.runs, operator.log.read_text)
         # What the Deployment owned is taken away by the garbage collector, in its own time.
         left = "all,cm,sa,roles,rolebindings,networkpolicies,leases,secrets"
         part_of = ("-l", "app.kubernetes.io/part-of=graphsearch", "-o", "name")
         wait_for(lambda: cluster.kubectl("get", left, "-n", "graphsearch", *part_of) == "")
+        assert cluster.kubectl("get", "leases", "-n", "graphsearch", "-o", "name") == ""
         assert cluster.kubectl("get", "clusterroles,clusterrolebindings", *part_of) == ""
         assert cluster.kubectl("get", "graphsearches", "-A", "-o", "name").split() == [
             "graphsearch.graphsearch.io/digits"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 
 import pytest
@@ -68,6 +69,19 @@ def test_the_first_holds_it_and_the_second_stands_by(control_plane, namespace):
     assert lease["spec"]["holderIdentity"] == "first"
     assert lease["spec"]["leaseDurationSeconds"] == DURATION_SECONDS
     assert lease["spec"]["leaseTransitions"] == 0
+
+
+def test_one_that_the_chart_has_made_is_taken_at_once(control_plane, namespace):
+    """Nobody holds it, and it has never been written to."""
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": NAME, "labels": {"a": "b"}}}
+    control_plane.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(lease))
+
+    async def story(client, contender):
+        await contender("first", clock=lambda: 0.0).acquire()
+        return await client.get(LEASES, namespace, NAME)
+
+    taken = play(control_plane, namespace, story)
+    assert (taken["spec"]["holderIdentity"], taken["metadata"]["labels"]) == ("first", {"a": "b"})
 
 
 def test_of_many_at_once_one_gets_it(control_plane, namespace):
