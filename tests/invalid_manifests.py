@@ -231,6 +231,14 @@ _BY_RULES_OF_THE_SPACE = {
         {"training.batchSize": REMOVED, "data.labelled.count": 63},
         "training.batchSize",
     ),
+    "an unlabelled batch of more images than are left without labels": (
+        {"training.unlabelled": {"batchSize": 39_601}},
+        "training.unlabelled.batchSize",
+    ),
+    "the preset's unlabelled batch of more images than are left without labels": (
+        {"data.labelled.count": 39_937},
+        "training.unlabelled.batchSize",
+    ),
     "a data set that nobody knows": ({"data.dataset": "CIFAR1000"}, "data.dataset"),
     "a target of an unknown model": ({"space.targetModels": ["resnet33"]}, "space.targetModels"),
     "an auxiliary node of an unknown model": ({"space.auxiliaryModels.1": "vgg16"}, "space.auxiliaryModels"),
@@ -277,6 +285,13 @@ _BY_RULES_OF_GRAPHS = {
     "a stage that starts from a graph that is not there": ({"graphs.1.nodes.0.weights.node.graph": "0"}, "graphs"),
     "a stage that starts from a node that is not there": ({"graphs.1.nodes.0.weights.node.node": "z"}, "graphs"),
     "a stage that starts from another model": ({"graphs.1.nodes.0.model": "resnet14"}, "graphs"),
+    "a self edge and an unlabelled batch of more images than there are": (
+        {
+            "graphs.1.edges.4": {"source": "b", "destination": "b", "loss": {"type": "Consistency"}},
+            "training.unlabelled": {"batchSize": 639},
+        },
+        "training.unlabelled.batchSize",
+    ),
     "a target that is frozen": ({"graphs.1.target": "a"}, "graphs"),
     "a target that learns nothing": ({"graphs.0.edges": REMOVED}, "graphs"),
     "a target whose only edge is cut": ({"graphs.0.edges.0.gate": {"type": "Cutoff"}}, "graphs"),

@@ -6,7 +6,7 @@ the rest. Where the two differ, the API server is the milder one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from graphsearch.api.compression import MOST_TEACHERS, Compression, Lesson
 from graphsearch.api.crds_graph_rules import KNOWN_MODELS, exactly_one, is_live, kind_of, listed, named_like
@@ -16,7 +16,7 @@ from graphsearch.api.graphtrial import GraphTrialSpec
 from graphsearch.api.manifest import MUTABLE
 from graphsearch.api.space import EdgeRule, Range, SineParameters, Space
 from graphsearch.api.trainer import Volume
-from graphsearch.api.training import TrainingChoice
+from graphsearch.api.training import Preset, TrainingChoice, resolve
 from graphtrial.contract import (
     DATASET_PATTERN,
     DATASETS,
@@ -26,6 +26,7 @@ from graphtrial.contract import (
     Data,
     LossType,
     Model,
+    Training,
 )
 
 _CE = f"'{LossType.CROSS_ENTROPY}'"
@@ -185,6 +186,13 @@ _DESIRED = Rule(
     reason="FieldValueForbidden",
 )
 
+
+def _of_preset(value: Callable[[Training], int]) -> str:
+    """An expression: what the manifest's preset says."""
+    values = (f"'{preset}': {value(resolve(TrainingChoice(preset=preset)))}" for preset in Preset)
+    return "{" + ", ".join(values) + "}[self.training.preset]"
+
+
 _SIZES = "{" + ", ".join(f"'{name}': {size.train_images}" for name, size in DATASETS.items() if size.train_images) + "}"
 _COUNTED = f"!(self.data.dataset in {_SIZES})"
 _HELD_OUT = (
@@ -192,7 +200,19 @@ _HELD_OUT = (
     f"int(self.data.searchValidation.?fraction.orValue(0.0) * double({_SIZES}[self.data.dataset])))"
 )
 _REST = f"({_SIZES}[self.data.dataset] - {_HELD_OUT})"
-_BATCH = "self.training.?batchSize.orValue(self.training.preset == 'Ensemble' ? 128 : 64)"
+_BATCH = f"self.training.?batchSize.orValue({_of_preset(lambda training: training.batch_size)})"
+_UNLABELLED_BATCH = (
+    f"self.training.?unlabelled.?batchSize.orValue({_of_preset(lambda training: training.unlabelled.batch_size)})"
+)
+_WITHOUT_LABELS = (
+    f"(has(self.data.labelled) && !self.data.?unlabelledIncludesLabelled.orValue(false) ? "
+    f"{_REST} - self.data.labelled.count : {_REST})"
+)
+_SEMI_SUPERVISED = (
+    f"(has(self.space) && self.space.edges.exists(e, has(e.losses) && e.losses.exists(l, l in {listed(UNLABELLED)}) && "
+    f"e.gates.exists(g, g != 'Cutoff')) || has(self.graphs) && self.graphs.exists(g, has(g.edges) && "
+    f"g.edges.exists(e, {is_live('e')} && e.loss.type in {listed(UNLABELLED)})))"
+)
 
 
 def _images() -> Sequence[Rule]:
@@ -212,6 +232,12 @@ def _images() -> Sequence[Rule]:
             f"{_COUNTED} || {_BATCH} <= (has(self.data.labelled) ? self.data.labelled.count : {_REST})",
             "is more than the images to train on",
             path=".training.batchSize",
+        ),
+        Rule(
+            f"{_COUNTED} || !{_SEMI_SUPERVISED} || {_UNLABELLED_BATCH} <= {_WITHOUT_LABELS}",
+            "is more than the images that are left without labels",
+            path=".training.unlabelled.batchSize",
+            at_birth=True,
         ),
     )
 

@@ -14,7 +14,9 @@ from graphsearch.api.trainer import CheckpointChoice, Metrics, Trainer
 from graphsearch.api.training import TrainingChoice, resolve, unit_problem
 from graphtrial.contract import (
     DATASETS,
+    UNLABELLED,
     Data,
+    GateType,
     Graph,
     Model,
     NodeKind,
@@ -202,10 +204,23 @@ class GraphSearchSpec(Model):
         labelled = self.data.labelled.count if self.data.labelled else rest
         if labelled > rest:
             return [Violation(("data", "labelled", "count"), f"{rest} {of} are left after the search validation")]
-        size = resolve(self.training).batch_size
-        if size > labelled:
-            return [Violation(("training", "batchSize"), f"{size} is more than the {labelled} images to train on")]
-        return []
+        training = resolve(self.training)
+        found: list[Violation] = []
+        if training.batch_size > labelled:
+            message = f"{training.batch_size} is more than the {labelled} images to train on"
+            found.append(Violation(("training", "batchSize"), message))
+        without = rest if self.data.labelled is None or self.data.unlabelled_includes_labelled else rest - labelled
+        if self._semi_supervised() and training.unlabelled.batch_size > without:
+            message = f"{training.unlabelled.batch_size} is more than the {without} {of} that are left without labels"
+            found.append(Violation(("training", "unlabelled", "batchSize"), message))
+        return found
+
+    def _semi_supervised(self) -> bool:
+        """Whether a graph needs unlabelled images, or one that may be drawn."""
+        drawn = self.space.edges if self.space else ()
+        return any(graph.semi_supervised for graph in self.graphs) or any(
+            UNLABELLED & set(rule.losses) and set(rule.gates) != {GateType.CUTOFF} for rule in drawn
+        )
 
     def _graph_names(self) -> list[Violation]:
         found: list[Violation] = []

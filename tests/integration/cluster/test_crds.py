@@ -20,10 +20,13 @@ from graphsearch.api import (
     GraphTrialStatus,
     ManifestError,
     Outcome,
+    Preset,
     Reason,
     Rung,
     SearchFacts,
+    TrainingChoice,
     read_manifest,
+    resolve,
 )
 from graphsearch.api.search_status import GraphSearchStatus
 from graphsearch.api.wire import (
@@ -102,6 +105,29 @@ def test_an_example_comes_back_as_it_was_read(kubectl, stored, path):
     kubectl("apply", "--server-side", "-f", str(path))
     manifest = read_manifest(path)
     assert search_from_object(stored("gs", manifest.metadata.name)).spec == manifest.spec
+
+
+@pytest.mark.parametrize("preset", Preset)
+def test_a_batch_that_just_fits_is_taken(kubectl, preset):
+    """Labelled and unlabelled, of each preset: the API server knows their sizes."""
+    training = resolve(TrainingChoice(preset=preset))
+    fields = {
+        "metadata.name": str(preset).lower(),
+        "training": {"preset": preset},
+        "data.searchValidation.count": 50_000 - training.batch_size - training.unlabelled.batch_size,
+        "data.labelled.count": training.batch_size,
+    }
+    fitting, one_less = (
+        changed(DRAWN, fields),
+        {"data.searchValidation.count": fields["data.searchValidation.count"] + 1},
+    )
+    one_more = changed(fitting, one_less | {"metadata.name": "one-more"})
+    assert "serverside-applied" in kubectl("apply", "--server-side", "-f", "-", given=fitting)
+    assert "spec.training.unlabelled.batchSize" in kubectl(
+        "apply", "--server-side", "-f", "-", given=one_more, check=False
+    )
+    fewer_labels = changed(fitting, {"metadata.name": "fewer", "data.labelled.count": training.batch_size - 1})
+    assert "spec.training.batchSize" in kubectl("apply", "--server-side", "-f", "-", given=fewer_labels, check=False)
 
 
 LONE = changed(FIXED, {"graphs": [{key: FIXED["spec"]["graphs"][0][key] for key in ("nodes", "edges")}]})

@@ -367,6 +367,40 @@ def test_more_images_than_there_are_is_refused_before_anything_runs(data, line):
     assert any(problem.startswith(line) for problem in caught.value.problems), caught.value.problems
 
 
+@pytest.mark.parametrize(
+    ("edges", "labelled", "batch", "fits"),
+    [
+        ("{kind: Self, losses: [Consistency], gates: [Linear]}", "labelled: {count: 600}", 38, True),
+        ("{kind: Self, losses: [Consistency], gates: [Linear]}", "labelled: {count: 600}", 39, False),
+        ("{kind: Self, losses: [Consistency], gates: [Cutoff]}", "labelled: {count: 600}", 39, True),
+        ("{kind: Transfer, losses: [KL], gates: [Linear]}", "labelled: {count: 600}", 39, True),
+        (
+            "{kind: Self, losses: [Consistency], gates: [Linear]}",
+            "labelled: {count: 600}, unlabelledIncludesLabelled: true",
+            638,
+            True,
+        ),
+        ("{kind: Self, losses: [Consistency], gates: [Linear]}", "imageSize: 8", 638, True),
+        ("{kind: Self, losses: [Consistency], gates: [Linear]}", "imageSize: 8", 639, False),
+    ],
+)
+def test_an_unlabelled_batch_is_no_larger_than_what_has_no_labels(edges, labelled, batch, fits):
+    """Where a drawn graph may need unlabelled images: the rest of 638, or all of them."""
+    manifest = LEAST.replace("data: {dataset: digits}", f"data: {{dataset: digits, {labelled}}}")
+    manifest = manifest.replace("gates: [Through]}]}", f"gates: [Through]}}, {edges}]}}")
+    manifest += f"  training: {{unlabelled: {{batchSize: {batch}}}}}\n"
+    line = (
+        f"spec.training.unlabelled.batchSize: {batch} is more than the {batch - 1} of the 797 training images of digits"
+    )
+    if fits:
+        parse_manifest(manifest)
+        return
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(manifest)
+    (problem,) = caught.value.problems
+    assert problem.startswith(line)
+
+
 PODS = [
     ("volumes: [{name: node, hostPath: {path: /}}]", "spec.trainer.volumes[0].hostPath: unknown field"),
     ("volumes: [{name: none}]", "spec.trainer.volumes[0]: give exactly one of persistentVolumeClaim"),
