@@ -9,7 +9,7 @@ from torchvision.models import get_model
 
 from graphtrial.models import ModelError, fit
 
-EVERY_KIND = ("resnet8", "wrn-10-1", "abn-resnet8", "torchvision:shufflenet_v2_x0_5")
+EVERY_KIND = ("resnet8", "wrn-10-1", "abn-resnet8", "torchvision:shufflenet_v2_x0_5", "timm:test_resnet")
 
 
 def weights_of(model):
@@ -35,6 +35,8 @@ def test_weights_of_the_same_network_fit_whole(name):
     [
         ("resnet8", {"linear.weight", "linear.bias"}),
         ("torchvision:shufflenet_v2_x0_5", {"fc.weight", "fc.bias"}),
+        ("timm:test_resnet", {"fc.weight", "fc.bias"}),
+        ("timm:test_vit", {"head.weight", "head.bias"}),
         ("torchvision:squeezenet1_1", {"classifier.1.weight", "classifier.1.bias"}),
         (
             "abn-resnet8",

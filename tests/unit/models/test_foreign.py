@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import sys
-import types
 
 import pytest
 import torch
@@ -184,29 +184,30 @@ def test_timm_is_asked_for_where_it_is_not_installed(monkeypatch):
 
 
 @pytest.fixture
-def timm(monkeypatch):
-    """What of timm is called: a stand-in that notes its arguments, for timm itself is an optional extra."""
-    asked = []
+def offline(monkeypatch):
+    """Whoever asks for a host fails."""
 
-    def create_model(name, **settings):
-        asked.append((name, settings))
-        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32**2, settings["num_classes"]))
+    def resolve(host, *_, **__):
+        raise AssertionError(f"{host} is asked for")
 
-    stand_in = types.ModuleType("timm")
-    stand_in.is_model = lambda name: name in ("vit_tiny", "resnet10t")
-    stand_in.create_model = create_model
-    stand_in.models = types.SimpleNamespace(
-        get_pretrained_cfg=lambda name: types.SimpleNamespace(fixed_input_size=name == "vit_tiny")
-    )
-    monkeypatch.setitem(sys.modules, "timm", stand_in)
-    return asked
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
 
-def test_timm_is_told_classes_channels_and_a_fixed_size(timm):
-    """Never to fetch weights; the image size only where the architecture has one."""
-    for name in ("vit_tiny", "resnet10t"):
-        assert network(f"timm:{name}")(images(2, side=32)).shape == (2, 10)
-    settings = {"pretrained": False, "num_classes": 10, "in_chans": 3}
-    assert timm == [("vit_tiny", settings | {"img_size": 32}), ("resnet10t", settings)]
-    with pytest.raises(ModelError, match="timm has no model 'resnet9'"):
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["test_resnet", "vit_tiny_patch16_224", "test_convnext", "mobilenetv3_small_050"])
+def test_timms_classifiers_give_logits(offline, name, channels):
+    """With a head for the data's classes and random weights, of which none are fetched; the size where it is fixed."""
+    model = network(f"timm:{name}", classes=7, channels=channels)
+    assert model.training
+    output = observe(model, images(3, channels=channels, side=32))
+    assert (output.logits.shape, output.branch, output.map) == ((3, 7), None, None)
+    output.logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    same = network(f"timm:{name}", classes=7, channels=channels)
+    assert all(map(torch.equal, model.parameters(), same.parameters()))
+
+
+def test_timm_says_which_models_it_has():
+    """A name of torchvision's or a misspelt one is none of timm's."""
+    with pytest.raises(ModelError, match=r"timm has no model 'resnet9'; timm.list_models\(\) names them"):
         network("timm:resnet9")
