@@ -22,7 +22,7 @@ def ways(**choice):
 
 
 def test_table_4_9_is_every_lesson_with_every_aggregation_and_temperature():
-    """The baseline has one temperature and one sum."""
+    """The baseline has one temperature and one sum; the others have the temperatures of table 4.9."""
     assert ways(**TABLE_4_9) == [
         ("EnsembleProbability", "Sum", 1),
         *(

@@ -14,6 +14,7 @@ from graphtrial.contract import (
     UNLABELLED,
     Average,
     Gate,
+    GateType,
     Graph,
     Loss,
     LossType,
@@ -376,3 +377,10 @@ def test_a_graph_finds_its_nodes_by_name():
     assert graph.node("2").name == "2"
     with pytest.raises(KeyError, match="3"):
         graph.node("3")
+
+
+def test_what_the_thesis_fixes_is_the_default():
+    """Alpha of (5.2) is 0.999 where nothing else is said, tau of (5.5) and (5.8) 0.95, temperature and weight 1."""
+    node = Node(name="2", kind=NodeKind.EMA, follows="1")
+    loss, gate = Loss(type=LossType.THRESHOLDED_PSEUDO_LABEL), Gate(type=GateType.THRESHOLD)
+    assert (node.decay, loss.threshold, gate.threshold, loss.temperature, loss.weight) == (0.999, 0.95, 0.95, 1, 1)

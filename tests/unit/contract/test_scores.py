@@ -163,3 +163,10 @@ def test_a_score_that_is_not_known_is_left_out():
     """Only the target was evaluated; a node that diverged is not the best."""
     assert score_modes(MIXED.obj(), {"1": 0.6}) == {"target": 0.6, "best": 0.6, "mean": 0.6}
     assert score_modes(MIXED.obj(), {"1": math.nan, "3": 0.5})["best"] == 0.5
+
+
+def test_where_none_is_named_the_target_is_the_first_node():
+    """Node 1 of all experiments (spec 1.1); a name chooses another."""
+    two = a_graph().trained("1").trained("2").label("1").label("2")
+    assert (two.obj().target_name, two.aiming_at("2").obj().target_name) == ("1", "2")
+    assert scored_nodes(two.obj(), TARGET) == ("1",)

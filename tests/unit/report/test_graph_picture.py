@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graphsearch.report.graph_layout import Box, arc, clipped, loop, on_circle, place_labels, point, straight
-from graphsearch.report.graph_picture import View, draw
+from graphsearch.report.graph_picture import GATE_COLOURS, View, draw
 from graphtrial.contract import Edge, Gate, GateType, Graph, Loss, LossType, Node, NodeKind, Pretrained, Weights
 
 GOLDEN = Path(__file__).parent / "golden" / "three-nodes.svg"
@@ -82,6 +82,18 @@ def test_cut_edges_are_left_out() -> None:
         "KL · Linear",
         "KL · Through",
     ]
+
+
+@pytest.mark.parametrize("gate", sorted(set(GateType) - {GateType.CUTOFF}))
+def test_an_edge_says_its_loss_and_gate_in_the_gates_colour(gate: GateType) -> None:
+    """Text and line (spec 8); no two gates have one colour."""
+    nodes = (Node(name="1", model="resnet32"), Node(name="2", model="resnet32"))
+    picture = ET.fromstring(draw(Graph(nodes=nodes, edges=(kl("1", "2", gate),)), {}))
+    lines = {path.get("class") for path in picture.iter(f"{SVG}path") if "marker-end" in path.attrib}
+    said = {text.get("class"): text.text or "" for text in picture.iter(f"{SVG}text")}
+    assert lines == {f"kg-edge kg-{gate.value}"}
+    assert said[f"kg-on kg-{gate.value}"].startswith(f"KL · {gate.value}")
+    assert len(set(GATE_COLOURS.values())) == len(GATE_COLOURS)
 
 
 def test_correct_on_a_label_edge_is_drawn_as_through() -> None:

@@ -39,6 +39,14 @@ def test_the_size_of_chapter_4(nodes):
     assert distinct_size(space) == 19**pairs * 3**nodes
 
 
+@pytest.mark.parametrize("gates", [*(FOUR[:count] for count in range(1, 5)), ["Sine"]])
+def test_a_space_may_have_any_set_of_gates(gates):
+    """Gate-set ablation (table 3.5): one gate type more in each row, and Sine alone; others are never drawn."""
+    space = a_space(3, {**LABELS, "gates": gates}, {**TRANSFERS, "gates": gates}, isolatedNodes="Random")
+    drawn = {edge.gate.type for index in range(50) for edge in draw(space, ScoreOf.TARGET_NODE, 0, index).edges}
+    assert drawn == set(gates)
+
+
 def test_a_continuous_space_has_no_size():
     """Sine's frequency and phase are real numbers."""
     space = a_space(2, LABELS, {"kind": "Transfer", "gates": ["Sine"]})

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from graphtrial.contract import (
     LABEL,
+    Average,
     Edge,
     Forward,
     Gate,
@@ -127,6 +128,23 @@ def test_a_node_is_moved_by_its_own_loss_alone(other_edges):
 def test_a_node_is_moved_by_each_of_its_own_edges():
     """The counterpart: one more edge into the node does change its gradient."""
     assert not torch.allclose(gradient_of_first_node(transfer("c", "a")), gradient_of_first_node())
+
+
+@pytest.mark.parametrize("average", Average)
+def test_an_ensemble_that_teaches_hands_no_gradient_to_its_members(average):
+    """(4.10): it is a constant like every source, also for a member that learns from it (spec 2.2)."""
+    ensemble = Node(name="all", kind=NodeKind.ENSEMBLE, members=("a", "b"), average=average)
+
+    def gradients(*edges: Edge) -> list[Tensor]:
+        graph = Graph(nodes=(trained("a"), trained("b"), trained("c"), ensemble), edges=(*map(label, "abc"), *edges))
+        networks = networks_for(graph)
+        compile_step(graph, networks, "abc").losses(batch()).total.backward()
+        return [gradient(networks[name]) for name in "abc"]
+
+    alone, taught = gradients(), gradients(transfer("all", "c"))
+    assert [torch.equal(one, other) for one, other in zip(alone, taught, strict=True)] == [True, True, False]
+    taught = gradients(transfer("all", "a"))
+    assert [torch.equal(one, other) for one, other in zip(alone, taught, strict=True)] == [False, True, True]
 
 
 def test_each_network_runs_once_however_many_edges_read_it():
