@@ -72,7 +72,7 @@ class Augmentation(StrEnum):
     """What happens to a training image before a network sees it."""
 
     PAD_CROP_FLIP = "PadCropFlip"
-    """Reflect-padded by an eighth of its side (4 of 32 pixels), cropped back at random, mirrored half the time."""
+    """Reflect-padded by 4 pixels (below 32 an eighth of its side), cropped back at random, mirrored half the time."""
     PAD_CROP = "PadCrop"
     """The same without the mirror, for images that have a handedness (digits, letters)."""
     RAND_AUGMENT = "RandAugment"

@@ -20,6 +20,8 @@ from graphtrial.data.images import ImageSet
 from graphtrial.data.randaugment import draw, rand_augment
 from graphtrial.data.residence import Residence, room_on
 
+_PADDING = 4
+"""Pixels (spec 7.1); of images below 32 pixels an eighth of the side."""
 _MIRRORED = frozenset({Augmentation.PAD_CROP_FLIP, Augmentation.RAND_AUGMENT, Augmentation.CROP_FLIP})
 
 
@@ -67,7 +69,7 @@ class Batches:
         if augmentation is Augmentation.CROP_FLIP:
             crops = torch.arange(room + 1)[:, None] + torch.arange(self._side)
         else:
-            padding = 0 if augmentation is Augmentation.NONE else self._side // 8
+            padding = 0 if augmentation is Augmentation.NONE else min(_PADDING, self._side // 8)
             crops = room // 2 + _reflected(self._side, padding)
         flipped = torch.cat([crops, crops.flip(1)]) if augmentation in _MIRRORED else crops
         return (crops * self._stored).to(self._device), flipped.to(self._device)
