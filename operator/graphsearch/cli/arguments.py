@@ -48,6 +48,7 @@ def add_seeing(commands: Commands) -> None:
     logs.add_argument("--trial", type=int, metavar="INDEX", help="only this trial, also if its pods are over")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the search has ended")
     _add_cluster(logs)
+    _add_output(logs)
     logs.set_defaults(module="logs")
 
     _add_report(commands)

@@ -1,4 +1,4 @@
-"""``graphsearch logs``: what the trainers of a search say, each line with its attempt in front.
+"""``graphsearch logs``: what the trainers of a search say, each line with its attempt in front, or as JSON.
 
 Pods are read as long as they are there; of trials that are over the last lines lie with their results in the bucket.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 
 from graphsearch.api import names as n
@@ -37,7 +38,9 @@ async def _logs(session: Session, options: argparse.Namespace) -> None:
         pods, _ = await session.client.list(PODS, session.namespace, labels=selector)
         for pod in sorted(pods, key=_label):
             if pod["metadata"]["uid"] not in readers and is_wanted(pod, ended=ended_too):
-                reader = asyncio.create_task(_print(session, pod, follow=options.follow))
+                reader = asyncio.create_task(
+                    _print(session, pod, follow=options.follow, as_json=options.output == "json")
+                )
                 readers[pod["metadata"]["uid"]] = reader
                 if not options.follow:
                     await reader
@@ -60,13 +63,15 @@ def is_wanted(pod: Object, *, ended: bool) -> bool:
     return phase == "Running" or (ended and phase in ("Succeeded", "Failed"))
 
 
-async def _print(session: Session, pod: Object, *, follow: bool) -> None:
+async def _print(session: Session, pod: Object, *, follow: bool, as_json: bool) -> None:
     from graphsearch.cluster.client import NotFoundError
 
     name, label = pod["metadata"]["name"], _label(pod)
+    labels = pod["metadata"]["labels"]
+    whose = {"trial": labels[n.TRIAL_LABEL], "attempt": int(labels[n.ATTEMPT_LABEL]), "pod": name}
     try:
         async for line in session.client.logs(session.namespace, name, container=n.CONTAINER, follow=follow):
-            print(f"{label} | {line}", flush=True)
+            print(json.dumps(whose | {"line": line}) if as_json else f"{label} | {line}", flush=True)
     except NotFoundError:
         print(f"{label} | (its pod is gone)", file=sys.stderr)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from e2e.cluster.binaries import binary
 from e2e.cluster.object_store import BUCKET
 from tests.integration.cluster.kubelet import logs_of_pods
 from tests.integration.cluster.recorded_search import record
@@ -182,6 +184,8 @@ def test_logs_of_live_pods_have_their_attempt_in_front(graphsearch, cluster, nam
         assert (code, err) == (Exit.OK, "")
         assert out == "s-t0-a1 | one\ns-t0-a1 | two\n"
         assert graphsearch("logs", "s", "--trial", 1)[1] == "s-t1-a1 | three\n"
+        objects = map(json.loads, graphsearch("logs", "s", "--trial", 1, "-o", "json")[1].splitlines())
+        assert list(objects) == [{"trial": "s-t1", "attempt": 1, "pod": "s-t1-a1-x", "line": "three"}]
         code, out, err = graphsearch("logs", "s", "--trial", 2)
     assert (code, out) == (Exit.OK, "")
     assert f"s3://searches/{namespace}/s-{recorded.uid[:8]}/trials/2/reports/" in err
@@ -210,6 +214,23 @@ def test_logs_are_followed_until_the_search_ends(graphsearch, cluster, namespace
 
 def _labels(uid, index):
     return {n.SEARCH_UID_LABEL: uid, n.SEARCH_LABEL: "s", n.TRIAL_LABEL: f"s-t{index}", n.ATTEMPT_LABEL: "1"}
+
+
+def test_kubectl_finds_the_program_as_its_own_command(cluster, namespace):
+    """`kubectl graphsearch`, where the package is installed beside kubectl; usage names it so."""
+    search = a_search().trials(4)
+    record(cluster, search.obj(), namespace, "s").show(played(search))
+    environment = os.environ | {"PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))}
+    kubectl = [binary("kubectl"), "graphsearch"]
+
+    def call(*arguments):
+        return subprocess.run([*kubectl, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+    done = call("status", "s", "-n", namespace, "-o", "json")
+    assert (done.returncode, done.stderr) == (Exit.OK, "")
+    assert json.loads(done.stdout)["created"] == 4
+    assert call("status", "none", "-n", namespace).returncode == Exit.NOT_FOUND
+    assert call("status", "--help").stdout.startswith("usage: kubectl graphsearch status")
 
 
 # What is changed

@@ -7,8 +7,10 @@ import urllib.parse
 import urllib.request
 
 import pytest
+from e2e.cluster.processes import ClusterError
 from e2e.cluster.simulated_node import Fault, ForeignScore
 from e2e.cluster.simulated_node.trainer import score
+from e2e.installation import given_cluster, is_given
 from tests.integration.cluster.installation import wait_for
 from tests.trials import trial_spec
 
@@ -17,6 +19,42 @@ from graphtrial.contract.trial import SPEC_VARIABLE
 
 PACED_SLOWLY = 1000.0
 """Seconds from evaluation to evaluation, so that a trial runs until something else ends it."""
+
+
+GIVEN = {
+    "KUBECONFIG": "/a/kubeconfig",
+    "GRAPHSEARCH_E2E_OPERATOR_IMAGE": "registry/operator:1",
+    "GRAPHSEARCH_E2E_TRAINER_IMAGE": "registry/trainer:1",
+    "GRAPHSEARCH_E2E_S3_BUCKET": "bucket",
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+}
+"""What says that e2e is to run on a cluster that is there."""
+
+
+def test_a_cluster_is_given_by_its_kubeconfig_and_the_images_that_it_can_pull(monkeypatch):
+    """KUBECONFIG alone chooses none, for it is set on most machines; Amazon's S3 and pods are read by default."""
+    for name in GIVEN:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", GIVEN["KUBECONFIG"])
+    assert not is_given()
+    for name, value in GIVEN.items():
+        monkeypatch.setenv(name, value)
+    assert is_given()
+    found = given_cluster()
+    assert (str(found.kubeconfig), found.bucket, found.machines) == (GIVEN["KUBECONFIG"], "bucket", None)
+    assert (found.endpoint, found.prometheus_url) == ("", "")
+    assert found.images == {"operator": "registry/operator:1", "trainer": "registry/trainer:1"}
+
+
+@pytest.mark.parametrize("name", sorted(GIVEN.keys() - {"GRAPHSEARCH_E2E_OPERATOR_IMAGE"}))
+def test_what_a_given_cluster_lacks_is_named(monkeypatch, name):
+    """Nothing is started in its place."""
+    for other, value in GIVEN.items():
+        monkeypatch.setenv(other, value)
+    monkeypatch.delenv(name)
+    with pytest.raises(ClusterError, match=f"set {name} as well"):
+        given_cluster()
 
 
 class Jobs:
