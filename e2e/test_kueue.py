@@ -7,8 +7,7 @@ import json
 import pytest
 from tests.integration.cluster.installation import assert_sound, wait_for
 
-from e2e.cluster.binaries import MODULES, binary, go
-from e2e.cluster.commands import run
+from e2e.cluster.binaries import binary, source
 from e2e.cluster.images import program_image
 from e2e.searches import SMALL, digits, judged, run_here, saved_and_running, start, waiting
 from graphsearch.api import AttemptEnd, Outcome
@@ -51,7 +50,6 @@ def kueue(cluster):
     """Installed, and gone afterwards: without it, its webhooks would refuse every pod."""
     image = program_image(cluster.machines.registry, "kueue", binary("kueue"), path="/manager")
     repository, _, tag = image.rpartition(":")
-    module = json.loads(run([go(), "-C", MODULES / "kueue", "mod", "download", "-json", "sigs.k8s.io/kueue"]))
     manager = "controllerManager.manager"
     values = {
         f"{manager}.image.repository": repository,
@@ -61,7 +59,7 @@ def kueue(cluster):
     }
     flags = [f"--set={name}={value}" for name, value in values.items()]
     place = ("--namespace", _NAMESPACE)
-    chart = f"{module['Dir']}/charts/kueue"
+    chart = source("kueue", "sigs.k8s.io/kueue") / "charts/kueue"
     cluster.helm("install", "kueue", chart, *place, "--create-namespace", "--wait", "--timeout=5m", *flags)
     yield cluster
     cluster.helm("uninstall", "kueue", *place, "--wait")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import platform
 import re
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from e2e.cluster.commands import run
 from e2e.cluster.processes import ClusterError
 
 MODULES = Path(__file__).parent / "modules"
@@ -234,6 +236,19 @@ def _watch(process: subprocess.Popen[bytes], module: _Module, started: float) ->
         except subprocess.TimeoutExpired:
             continue
         return
+
+
+def source(module: str, path: str) -> Path:
+    """The folder with the source of a Go module, of the version that one of ours names, for what lies beside its code.
+
+    Args:
+        module: The folder below ``modules/`` whose go.mod names it.
+        path: Such as ``sigs.k8s.io/kueue``.
+
+    Raises:
+        ClusterError: If there is no Go, or the module cannot be had.
+    """
+    return Path(json.loads(run([go(), "-C", MODULES / module, "mod", "download", "-json", path]))["Dir"])
 
 
 def go() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from e2e.cluster.binaries import binary
+from e2e.cluster.binaries import binary, source
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import running_control_plane
 from e2e.cluster.simulated_node.faults import Fault
@@ -118,6 +118,31 @@ def test_pod_security_admits_the_operator_and_the_test_pod(control_plane, namesp
         *("-n", namespace, "create", "serviceaccount", pod["spec"]["serviceAccountName"]),
     )
     control_plane.kubectl("apply", "--dry-run=server", "-f", "-", input=yaml.safe_dump(pod))
+
+
+@pytest.fixture
+def prometheus_operator_kinds(control_plane):
+    """PodMonitor and PrometheusRule as a release of the Prometheus Operator defines them; gone afterwards."""
+    folder = source("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
+    definitions = folder / "example/prometheus-operator-crd"
+    files = [
+        f"--filename={definitions}/monitoring.coreos.com_{kind}.yaml" for kind in ("podmonitors", "prometheusrules")
+    ]
+    control_plane.kubectl("apply", "--server-side", *files)
+    control_plane.kubectl("wait", "--for=condition=Established", *files)
+    yield
+    control_plane.kubectl("delete", *files)
+
+
+def test_what_the_prometheus_operator_is_told_fits_its_kinds(control_plane, namespace, prometheus_operator_kinds):
+    """With every value set: no field is unknown, none is of another type."""
+    values = Path(__file__).parent / "chart/everything.values.yaml"
+    monitoring = ("--api-versions", "monitoring.coreos.com/v1", "--show-only", "templates/monitoring.yaml")
+    flags = ("--namespace", namespace, "--values", values, *monitoring)
+    text = run([binary("helm"), "template", "gs", ROOT / "charts/graphsearch", *flags])
+    kinds = [obj["kind"] for obj in yaml.safe_load_all(text) if obj]
+    assert sorted(kinds) == ["PodMonitor", "PodMonitor", "PrometheusRule"]
+    control_plane.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", input=text)
 
 
 def test_users_get_the_kinds_with_the_roles_they_have(control_plane, namespace, install):
