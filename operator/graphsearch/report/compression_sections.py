@@ -26,9 +26,11 @@ _GRADIENTS = {
     Aggregation.PROJECT_PER_LAYER: "projected per layer",
 }
 _LOADED_BY = {
-    "safetensors": 'from safetensors.torch import load_file\nstate = load_file("{file}")',
+    "safetensors": (
+        'import torch\nfrom graphtrial.compression import load\nlogits = load("{file}")(torch.zeros({shape}))'
+    ),
     "torch.export": (
-        'import torch\nnetwork = torch.export.load("{file}").module()\nlogits = network(torch.rand({shape}))'
+        'import torch\nnetwork = torch.export.load("{file}").module()\nlogits = network(torch.zeros({shape}))'
     ),
     "ONNX": (
         "import numpy, onnxruntime\n"
@@ -191,7 +193,7 @@ def _files(record: SearchRecord, result: GraphTrial, files: list[str]) -> list[H
     head = ("File", "Format", "Size", "Logits differ by at most")
     told = (
         "Each was read again and compared with the network on training images. The programs take any number of images, "
-        "float32 in 0..1, and need this package no more; the weights are for its architecture."
+        "float32 in 0..1, and need this package no more; the weights alone are loaded with it."
     )
     code = [element("pre", _loading(one)) for one in there]
     listing = table("Files of the compressed network", head, cells, numbers=(2, 3))

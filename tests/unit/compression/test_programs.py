@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from graphtrial.compression import MismatchError, export, programs
+from graphtrial.compression import MismatchError, NotExportedError, export, load, programs
 from graphtrial.models import build
 
 MEAN, STD = torch.tensor([0.4]), torch.tensor([0.2])
@@ -108,10 +108,32 @@ def test_weights_say_what_they_belong_to(written):
         "mean": pytest.approx([0.4]),
         "std": pytest.approx([0.2]),
     }
-    network = build(about["model"], classes=about["classes"], channels=about["shape"][0], image_size=8).eval()
-    network.load_state_dict(safetensors.torch.load_file(folder / "student.safetensors"))
-    with torch.no_grad():
-        torch.testing.assert_close(network((IMAGES - 0.4) / 0.2), logits)
+    torch.testing.assert_close(load(folder / "student.safetensors")(IMAGES), logits)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        (None, "not the weights of an exported network"),
+        ({"model": "resnet14", "classes": 10, "shape": [1, 8, 8], "mean": [0.4], "std": [0.2]}, "do not fit resnet14"),
+    ],
+)
+def test_other_weights_are_refused_by_name(tmp_path, metadata, said):
+    """Those of a search's network, which say nothing of themselves, and those of another architecture."""
+    path = tmp_path / "other.safetensors"
+    told = {"network": json.dumps(metadata)} if metadata else None
+    weights = {key: tensor.contiguous() for key, tensor in a_network().state_dict().items()}
+    safetensors.torch.save_file(weights, path, metadata=told)
+    with pytest.raises(NotExportedError, match=rf"other\.safetensors.*{said}"):
+        load(path)
+
+
+def test_a_file_that_is_no_weights_is_refused_by_name(tmp_path):
+    """Half a download, say."""
+    path = tmp_path / "half.safetensors"
+    path.write_bytes(b"\x08\0\0\0")
+    with pytest.raises(NotExportedError, match=r"half\.safetensors"):
+        load(path)
 
 
 def test_the_network_stays_as_it_is():

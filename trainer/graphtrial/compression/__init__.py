@@ -6,6 +6,6 @@ about, who chose the variant or where the files go.
 """
 
 from graphtrial.compression.aggregation import Aggregated, Projection, aggregate
-from graphtrial.compression.programs import Export, MismatchError, export
+from graphtrial.compression.programs import Export, MismatchError, NotExportedError, export, load
 
-__all__ = ["Aggregated", "Export", "MismatchError", "Projection", "aggregate", "export"]
+__all__ = ["Aggregated", "Export", "MismatchError", "NotExportedError", "Projection", "aggregate", "export", "load"]

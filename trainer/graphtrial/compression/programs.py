@@ -1,10 +1,11 @@
 """A network as programs that run without this package, each checked against the network itself (spec 9).
 
-    NAME.safetensors    weights alone, for whoever has the architecture; what the images are is in its metadata
+    NAME.safetensors    weights alone, which ``load`` makes a program of again: the architecture is in their metadata
     NAME.pt2            ``torch.export``: runs wherever torch does
     NAME.onnx           runs in any ONNX runtime; needs the extra ``onnx``
 
 The programs take pixels as they are, float32 in 0..1, and normalise them: whoever runs one need not know by what.
+Weights alone need this package; the other two do not.
 
 Decided against: TorchScript, which torch has given up, and a pickled module, which runs code when it is read.
 """
@@ -18,17 +19,22 @@ import logging
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from graphtrial.contract import Exported
+from graphtrial.models import build
 
 TOLERANCE = 1e-4
 """Largest difference of logits, relative to the largest logit or 1: float32 sums that were reordered stay far below."""
 _EXTRA = ("onnx", "onnxscript", "onnxruntime")
+_ABOUT = "network"
+"""Under which the metadata of weights say what network they are of."""
 
 _log = logging.getLogger(__name__)
 for _chatty in ("onnx_ir", "onnxscript"):
@@ -37,6 +43,10 @@ for _chatty in ("onnx_ir", "onnxscript"):
 
 class MismatchError(Exception):
     """A program gives other outputs than the network that it was made from."""
+
+
+class NotExportedError(Exception):
+    """A file is not the weights of a network that was exported."""
 
 
 class Export(NamedTuple):
@@ -92,7 +102,7 @@ def export(network: nn.Module, name: str, *, model: str, mean: Tensor, std: Tens
         "std": std.tolist(),
     }
     forms: list[tuple[str, str, Callable[[], tuple[bytes, Tensor]]]] = [
-        ("safetensors", "safetensors", lambda: _weights(program, {"network": json.dumps(about)}, samples)),
+        ("safetensors", "safetensors", lambda: _weights(program, {_ABOUT: json.dumps(about)}, samples)),
         ("torch.export", "pt2", lambda: _torch_export(program, samples)),
         ("ONNX", "onnx", lambda: _onnx(program, samples)),
     ]
@@ -100,6 +110,32 @@ def export(network: nn.Module, name: str, *, model: str, mean: Tensor, std: Tens
     return [
         _made(Exported(name=f"{name}.{ending}", kind=kind, shape=shape), make, expected) for kind, ending, make in forms
     ]
+
+
+def load(file: str | Path) -> nn.Module:
+    """The network of exported weights, in evaluation mode: from pixels in 0..1, [B, C, S, S], to logits, [B, classes].
+
+    Args:
+        file: ``NAME.safetensors``.
+
+    Raises:
+        NotExportedError: If the file is none of ours, or of another version of a user's own network.
+        ModelError: If there is no such network here: one of a package that is not installed, or a user's own.
+        FileNotFoundError: If it is not there.
+    """
+    try:
+        with safe_open(file, "pt") as weights:
+            about = json.loads((weights.metadata() or {})[_ABOUT])
+            state = {key: weights.get_tensor(key) for key in weights.keys()}  # noqa: SIM118  it is no mapping
+    except (KeyError, SafetensorError) as error:
+        raise NotExportedError(f"{file}: not the weights of an exported network ({error})") from error
+    channels, *_, side = about["shape"]
+    network = build(about["model"], classes=about["classes"], channels=channels, image_size=side)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise NotExportedError(f"{file}: its weights do not fit {about['model']}: {error}") from error
+    return _Program(_plain(network), torch.tensor(about["mean"]), torch.tensor(about["std"])).eval()
 
 
 def _plain(network: nn.Module) -> nn.Module:
