@@ -12,12 +12,12 @@ from html import escape
 
 from graphsearch.report.embedding import MISSING
 from graphsearch.report.markup import Html, element, fold, join, paragraph, picture, section, table
-from graphsearch.report.record import SearchRecord, contender_analyses, last_result
-from graphsearch.report.wording import LOSSES, counted, size_text
-from graphtrial.contract import ENSEMBLE, Analysis, Conflict, Graph, Purpose, correlation, score_modes
+from graphsearch.report.record import SearchRecord, contender_analyses
+from graphsearch.report.wording import METRICS, counted, score_text, size_text
+from graphtrial.contract import ENSEMBLE, MOST_SUBSETS, Analysis, Graph, Metric, correlation, score_modes
 
-_MOST_SUBSETS = 120
-"""In the table; the chart has all."""
+_MOST_ROWS = 120
+"""Of subsets in their table; the chart has all."""
 
 
 def shown_analysis(record: SearchRecord) -> Analysis | None:
@@ -60,10 +60,24 @@ def networks_section(record: SearchRecord, charts: Sequence[str]) -> Html:
         "Its networks",
         paragraph(told),
         listing,
+        *_other_metrics(analysis),
         *_modes(record.found.graph, analysis),
         *_subsets(analysis),
         *chart,
     )
+
+
+def _other_metrics(analysis: Analysis) -> list[Html]:
+    """Every metric beside accuracy that was measured, in the order of the metrics."""
+    shown = [metric for metric in Metric if any(metric in output.metrics for output in analysis.outputs.values())]
+    if not shown:
+        return []
+    rows = [
+        (name, *(score_text(metric, output.metrics.get(metric)) for metric in shown))
+        for name, output in analysis.outputs.items()
+    ]
+    head = ("Network", *(METRICS[metric][0].upper() + METRICS[metric][1:] for metric in shown))
+    return [table("By other metrics", head, rows, numbers=range(1, len(head)))]
 
 
 def _modes(graph: Graph, analysis: Analysis) -> list[Html]:
@@ -83,12 +97,16 @@ def _subsets(analysis: Analysis) -> list[Html]:
     order = sorted(analysis.subsets, key=lambda subset: (-len(subset.members), -subset.accuracy))
     rows = [
         (f"{len(subset.members)}", ", ".join(subset.members), _percent(subset.accuracy), size_text(subset.parameters))
-        for subset in order[:_MOST_SUBSETS]
+        for subset in order[:_MOST_ROWS]
     ]
     more = len(order) - len(rows)
     caption = "Accuracy of the ensembles of its nodes" + (f" (the first {len(rows)} of {len(order):,})" if more else "")
     head = ("Nodes", "Which", "Accuracy", "Parameters")
-    return [fold("Every ensemble of its nodes", table(caption, head, rows, numbers=(0, 2, 3)))]
+    listing, nodes = table(caption, head, rows, numbers=(0, 2, 3)), len(order[0].members)
+    if nodes <= MOST_SUBSETS:
+        return [fold("Every ensemble of its nodes", listing)]
+    told = paragraph(f"Of {nodes} nodes there are {2**nodes - nodes - 1:,} ensembles; pairs and all were measured.")
+    return [fold("Ensembles of its nodes", join([told, listing]))]
 
 
 def diversity_section(record: SearchRecord, charts: Sequence[str]) -> Html:
@@ -207,47 +225,23 @@ def _figure(image: str, heat: str | None, said: str, title: str) -> Html:
     return join([Html(drawn), element("span", said, class_="small")])
 
 
-def classes_section(charts: Sequence[str]) -> Html:
+def classes_section(record: SearchRecord, charts: Sequence[str]) -> Html:
     """Which classes each node knows."""
-    if "recall" not in charts:
+    analysis = shown_analysis(record)
+    if "recall" not in charts or analysis is None:
         return Html("")
     told = (
         "The share of each class's images that a network takes for it. Rows that differ are networks that know "
         "different classes, which is what an ensemble lives on."
     )
     chart = picture("recall", "Recall of each class by each network")
-    return section("classes", "Which classes they know", paragraph(told), chart)
-
-
-def conflicts_section(record: SearchRecord) -> Html:
-    """How often teachers' gradients pointed apart in a compression (tables 4.10, 4.11); empty without one."""
-    tables = []
-    for trial in record.of(Purpose.COMPRESS):
-        result = last_result(record, trial)
-        if result is not None and result.conflicts:
-            tables.append(_conflicts(f"Trial {trial.index}, of {result.steps:,} updates", result.conflicts))
-    if not tables:
-        return Html("")
-    told = (
-        "Of every pair of teachers the updates in which the gradients of their losses had a negative inner product: "
-        "what helps to be like the one would then have hurt being like the other."
-    )
-    return section("conflicts", "Conflicts between teachers", paragraph(told), *tables)
-
-
-def _conflicts(caption: str, conflicts: Sequence[Conflict]) -> Html:
-    losses = list(dict.fromkeys(found.loss for found in conflicts))
-    pairs = list(dict.fromkeys(found.sources for found in conflicts))
-    counts = {(found.sources, found.loss): found.count for found in conflicts}
+    recalls = [output.recall for output in analysis.outputs.values()]
     rows = [
-        (f"{one} and {other}", *(_count(counts.get(((one, other), loss))) for loss in losses)) for one, other in pairs
+        (f"{number}", *("–" if share is None else _percent(share) for share in shares))
+        for number, shares in enumerate(zip(*recalls, strict=True))
     ]
-    head = ("Teachers", *(LOSSES.get(loss, loss.value) for loss in losses))
-    return table(caption, head, rows, numbers=range(1, len(head)))
-
-
-def _count(number: int | None) -> str:
-    return "–" if number is None else f"{number:,}"
+    listing = table("Recall of each class", ("Class", *analysis.outputs), rows, numbers=range(len(recalls) + 1))
+    return section("classes", "Which classes they know", paragraph(told), chart, fold("The same as numbers", listing))
 
 
 def _percent(share: float) -> str:

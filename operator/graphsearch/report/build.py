@@ -9,7 +9,6 @@ from graphsearch.report import analysis_charts, charts
 from graphsearch.report.analysis_sections import (
     attention_section,
     classes_section,
-    conflicts_section,
     diversity_section,
     networks_section,
     shown_analysis,
@@ -87,8 +86,7 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
         networks_section(record, list(shown)),
         diversity_section(record, list(shown)),
         attention_section(record, list(shown), umap_missing=maps is not None and places is None),
-        classes_section(list(shown)),
-        conflicts_section(record),
+        classes_section(record, list(shown)),
         compression_section(record, compressed),
         curves_section("curves" in shown),
         rungs_section(record, "rungs" in shown),

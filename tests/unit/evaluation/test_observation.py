@@ -11,9 +11,10 @@ from PIL import Image
 from tests.trials import label_edge
 from torch import nn
 
-from graphtrial.contract import Analysis, Graph, Precision, model_size
+from graphtrial.contract import Analysis, Graph, Metric, Precision, model_size
 from graphtrial.evaluation import analyse, look, maps_for_umap
 from graphtrial.evaluation.analysis import attention_error, mutual_kl, unit_maps
+from graphtrial.evaluation.metrics import calibration_error, measure
 from graphtrial.evaluation.observation import Seen
 from graphtrial.models import build, observe
 
@@ -93,6 +94,27 @@ def test_samples_are_small_pictures_with_a_map_of_each_node():
     assert shown.tolist() == (images()[0][0, 0] * 63.75 + 127.5).round().byte().tolist()
     heat = np.asarray(Image.open(io.BytesIO(b64decode(found.samples[0].maps["2"]))))
     assert (heat.shape, heat.min(), heat.max()) == ((4, 4), 0, 255)
+
+
+def test_every_output_is_measured_by_every_metric():
+    """As a search that is judged by it would measure it, to six digits; the ensemble too."""
+    nets = networks("resnet8", "wrn-10-1")
+    seen = seen_of(nets)
+    found = analyse(graph("resnet8", "wrn-10-1"), nets, seen, mean=MEAN, std=STD)
+    outputs = seen.logits | {"ensemble": torch.stack(list(seen.logits.values())).mean(0)}
+    assert found.outputs.keys() == outputs.keys()
+    for name, logits in outputs.items():
+        told = found.outputs[name]
+        everything = {Metric.ACCURACY: told.accuracy} | told.metrics
+        assert everything == {m: pytest.approx(measure(m, logits, seen.labels), rel=1e-5) for m in Metric}
+        assert told.calibration_error == pytest.approx(calibration_error(logits, seen.labels), rel=1e-5)
+
+
+def test_a_metric_that_says_nothing_of_so_few_classes_is_left_out():
+    """Top-5 accuracy of five classes is 1 whatever is learnt."""
+    few = Seen(torch.arange(5), {"1": torch.eye(5)}, {}, {0: torch.zeros(1, SIDE, SIDE)})
+    found = analyse(graph("resnet8"), {"1": Plain()}, few, mean=MEAN, std=STD)
+    assert set(found.outputs["1"].metrics) == set(Metric) - {Metric.ACCURACY, Metric.TOP5_ACCURACY}
 
 
 class Plain(nn.Module):

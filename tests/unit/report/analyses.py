@@ -12,6 +12,7 @@ from PIL import Image
 from graphsearch.report import SearchRecord
 from graphtrial.contract import (
     Analysis,
+    Metric,
     OutputAnalysis,
     PairAnalysis,
     Purpose,
@@ -61,6 +62,7 @@ def _output(draw: random.Random, accuracy: float, parameters: int) -> OutputAnal
         parameters=parameters,
         flops=140 * parameters,
         accuracy=accuracy,
+        metrics={metric: draw.uniform(0.5, 0.9) for metric in Metric if metric is not Metric.ACCURACY},
         entropy=draw.uniform(0.3, 1.2),
         calibration_error=draw.uniform(0.02, 0.12),
         recall=(*recall, None),

@@ -1,9 +1,7 @@
 """What a report shows of networks beyond their scores, and that it shows nothing where nothing was left."""
 
 import json
-import re
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,10 +10,10 @@ from tests.unit.report.test_build import FIXED, Page
 
 from graphsearch.report import SearchRecord, build, gather
 from graphsearch.report.analysis_charts import diversity, efficiency, recall
-from graphsearch.report.analysis_sections import conflicts_section, networks_section
+from graphsearch.report.analysis_sections import networks_section
 from graphsearch.report.embedding import embedded
 from graphsearch.report.record import contender_analyses
-from graphtrial.contract import ANALYSIS, MAPS, Conflict, LossType, Purpose, TrialResult
+from graphtrial.contract import ANALYSIS, MAPS, Purpose
 from graphtrial.storage import Store, open_store
 
 Played = Callable[..., SearchRecord]
@@ -138,24 +136,3 @@ def test_maps_are_placed_by_umap_or_the_page_says_what_to_install(whole: SearchR
     for place in places:
         gaps = {name: (place["x"] - x) ** 2 + (place["y"] - y) ** 2 for name, (x, y) in centres.items()}
         assert min(gaps, key=gaps.__getitem__) == place["node"]
-
-
-def test_conflicts_are_counted_by_pair_and_kind_of_loss(whole: SearchRecord) -> None:
-    """Tables 4.10 and 4.11 in one; a search without a compression has none."""
-    assert conflicts_section(whole) == ""
-    trial = whole.trials[0]
-    spec = trial.spec.model_copy(update={"purpose": Purpose.COMPRESS})
-    counts = (
-        Conflict(loss=LossType.KL, sources=("1", "2"), count=0),
-        Conflict(loss=LossType.ATTENTION_TOGETHER, sources=("1", "2"), count=1173),
-        Conflict(loss=LossType.ATTENTION_TOGETHER, sources=("1", "3"), count=25),
-    )
-    record = replace(
-        whole,
-        trials=(trial.model_copy(update={"spec": spec}),),
-        results={trial.index: (TrialResult(attempt=1, steps=5000, conflicts=counts),)},
-    )
-    text = str(conflicts_section(record))
-    cells = [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<t[hd][^>]*>.*?</t[hd]>", text)]
-    assert cells == ["Teachers", "KL", "A+", "1 and 2", "0", "1,173", "1 and 3", "–", "25"]
-    assert "of 5,000 updates" in text

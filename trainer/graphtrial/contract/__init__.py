@@ -10,6 +10,7 @@ from graphtrial.contract._base import Model, Violation, problems, refuse
 from graphtrial.contract.analysis import (
     ANALYSIS,
     MAPS,
+    MOST_SUBSETS,
     Analysis,
     OutputAnalysis,
     PairAnalysis,
@@ -106,6 +107,7 @@ __all__ = [
     "MAPS",
     "MODELS",
     "MODEL_PATTERN",
+    "MOST_SUBSETS",
     "SPEC_VARIABLE",
     "TEMPERED",
     "TORCHVISION_PATTERN",

@@ -9,10 +9,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping
 
+from pydantic import Field
+
 from graphtrial.contract._base import Model
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import ScoreOf, scored_nodes
 from graphtrial.contract.parts import ENSEMBLE
+from graphtrial.contract.trial import Metric
 
 ANALYSIS = "analysis.json"
 """The object, beside a trial's checkpoint, that holds its ``Analysis``."""
@@ -23,6 +26,10 @@ MAPS = "maps.npz"
 """
 
 
+MOST_SUBSETS = 10
+"""Nodes of which every subset is measured: 1013 ensembles."""
+
+
 class OutputAnalysis(Model):
     """One node, or the ensemble of all."""
 
@@ -30,6 +37,8 @@ class OutputAnalysis(Model):
     flops: int
     """Of one image's forward pass, as torch counts them; a multiply-add is two."""
     accuracy: float
+    metrics: dict[Metric, float] = Field(default_factory=dict)
+    """The others that say something of so many classes; of earlier versions none."""
     entropy: float
     """Mean entropy of the output distribution; low where a network is sure."""
     calibration_error: float
@@ -83,7 +92,7 @@ class Analysis(Model):
     outputs: dict[str, OutputAnalysis]
     """Of each node whose outputs are finite, and ``ensemble`` where there are several."""
     subsets: tuple[SubsetAnalysis, ...] = ()
-    """Of two nodes or more; of more than ten nodes only pairs and all together."""
+    """Of two nodes or more; of more than ``MOST_SUBSETS`` nodes only pairs and all together."""
     pairs: tuple[PairAnalysis, ...] = ()
     correlation: float | None = None
     """Between MutualKL and delta accuracy over the pairs."""

@@ -10,12 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
-from graphtrial.contract import Average
+from graphtrial.contract import MOST_SUBSETS, Average
 from graphtrial.evaluation.evaluator import ensemble
 from graphtrial.evaluation.metrics import accuracy
-
-MOST_SUBSETS = 10
-"""Nodes of which every subset is measured: 1013 ensembles."""
 
 
 def subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:

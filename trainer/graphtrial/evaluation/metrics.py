@@ -1,7 +1,8 @@
 """The metrics that a trial can be judged by, as functions of all logits at once (spec 5.3); higher is better for each.
 
-torchmetrics defines them, and is imported by the first call that needs it: a trial that is judged by its accuracy never
-pays for it. No metric is a number where an output is not finite.
+torchmetrics defines them, and is imported by the first call that needs it: a trial that is judged by its accuracy, one
+line here, never pays for it at an evaluation. It has no log loss; torch's cross entropy is that. No metric is a number
+where an output is not finite.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from graphtrial.contract import (
     Analysis,
     Average,
     Graph,
+    Metric,
     NodeKind,
     OutputAnalysis,
     PairAnalysis,
@@ -39,7 +40,7 @@ from graphtrial.evaluation.analysis import (
     unit_maps,
 )
 from graphtrial.evaluation.evaluator import ensemble
-from graphtrial.evaluation.metrics import accuracy, calibration_error, recall_of_classes
+from graphtrial.evaluation.metrics import accuracy, calibration_error, measure, metric_problem, recall_of_classes
 from graphtrial.models import observe
 
 _SAMPLES = 6
@@ -149,11 +150,13 @@ def analyse(graph: Graph, networks: Mapping[str, nn.Module], seen: Seen, *, mean
 
 
 def _output(logits: Tensor, labels: Tensor, parameters: int, flops: int) -> OutputAnalysis:
-    recall = recall_of_classes(logits, labels)
+    recall, others = recall_of_classes(logits, labels), [one for one in Metric if one is not Metric.ACCURACY]
+    told = [metric for metric in others if metric_problem(metric, logits.shape[1]) is None]
     return OutputAnalysis(
         parameters=parameters,
         flops=flops,
         accuracy=_round(accuracy(logits, labels)),
+        metrics={metric: _round(measure(metric, logits, labels)) for metric in told},
         entropy=_round(entropy(logits)),
         calibration_error=_round(calibration_error(logits, labels)),
         recall=tuple(None if share != share else round(share, 4) for share in recall),  # noqa: PLR0124 (NaN)
