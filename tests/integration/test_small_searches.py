@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from tests.local_runs import run
-from tests.shared_data import shared_data
+from tests.shared_data import some_images
 
 from graphsearch.api import GraphTrial, Outcome, Reason
 from graphsearch.local import Folder
@@ -76,23 +75,14 @@ class Text(HTMLParser):
 def small(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Run]:
     """Runs the small search of a chapter, once."""
     root = tmp_path_factory.mktemp("small")
-    archive = shared_data("cifar10-subset.tar")
-
-    @cache
-    def images() -> Path:
-        with tarfile.open(archive) as members:
-            for member in members:
-                _, *place = Path(member.name).parts
-                if member.isfile() and int(Path(member.name).stem) < (TRAIN if place[0] == "train" else TEST):
-                    members.extract(member, root, filter="data")
-        return root / "cifar10-subset"
+    images = some_images(root, train=TRAIN, test=TEST)
 
     @cache
     def searched(chapter: int) -> Run:
         text = (EXAMPLES / f"chapter-{chapter}.yaml").read_text()
         assert text.count("../data/thousand-images") == 1
         manifest = root / f"chapter-{chapter}.yaml"
-        manifest.write_text(text.replace("../data/thousand-images", str(images())))
+        manifest.write_text(text.replace("../data/thousand-images", str(images)))
         folder = root / f"run-{chapter}"
         code, said = run(manifest, folder)
         assert code == 0, said

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from tests.known_methods import FOUND, RECIPES
+from tests.small_graphs import small
 from torch import Tensor, nn
 
 from graphsearch.api import GraphSearch, read_manifest, resolve
-from graphtrial.contract import Edge, Graph, LossType, NodeKind, ScoreOf, needed_nodes
+from graphtrial.contract import Graph, LossType, NodeKind, ScoreOf, needed_nodes
 from graphtrial.models import build, share_trunk
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.sgd import Sgd
@@ -57,22 +58,6 @@ def test_a_recipe_is_trained_by_a_table_of_the_thesis(recipe: str):
     semi_supervised = any(graph.semi_supervised for graph in spec.graphs)
     assert semi_supervised == (spec.data.labelled is not None)
     assert semi_supervised == (spec.training.preset in ("FixMatch", "DiverseCIFAR100"))
-
-
-SMALL = {r"abn-resnet\d+": "abn-resnet8", r"resnet\d+": "resnet8", r"wrn-.*": "wrn-10-1"}
-
-
-def small(graph: Graph) -> Graph:
-    """The same graph of small networks, whose maps are as large as one another; crops that fit into them."""
-
-    def model(name: str) -> str:
-        return next((found for pattern, found in SMALL.items() if re.fullmatch(pattern, name)), name)
-
-    def edge(given: Edge) -> Edge:
-        return given.model_copy(update={"loss": given.loss.model_copy(update={"crops": given.loss.crops[:2]})})
-
-    nodes = tuple(node.model_copy(update={"model": model(node.model)}) for node in graph.nodes)
-    return Graph(nodes=nodes, edges=tuple(map(edge, graph.edges)), target=graph.target)
 
 
 def networks_of(graph: Graph) -> dict[str, nn.Module]:
