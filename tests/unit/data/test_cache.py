@@ -196,7 +196,7 @@ def decoded(monkeypatch, images, tmp_path, **fields):
     calls = []
     with monkeypatch.context() as patch:
         decode = listing.decoded
-        patch.setattr(listing, "decoded", lambda *what: calls.append(what) or decode(*what))
+        patch.setattr(listing, "decoded", lambda *what, **how: calls.append(what) or decode(*what, **how))
         load(Data(dataset="ImageFolder", uri=str(images), **fields), Split.SEARCH, cache=str(tmp_path / "cache"))
     return bool(calls)
 

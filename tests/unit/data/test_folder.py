@@ -115,43 +115,6 @@ def test_images_are_scaled_by_their_shorter_side_and_cut_to_the_middle(folder):
     assert torch.equal(train.images[0], torch.tensor([0, 0, 200], dtype=torch.uint8)[:, None, None].expand(3, 8, 8))
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK", "I;16"])
-def test_images_of_any_mode_become_rgb(folder, mode):
-    """Grey, palette, transparent, printed, 16 bits: three channels of 8 bits come out, side by side with the others."""
-    suffix = "jpg" if mode == "CMYK" else "png"
-    (folder / "train" / "ant" / "00.png").unlink()
-    grey = np.full((11, 30), 160)
-    images = {
-        "I;16": lambda: Image.fromarray((grey * 257).astype(np.uint16)),
-        "P": lambda: Image.fromarray(grey.astype(np.uint8)).convert("RGB").quantize(4),
-    }
-    image = images.get(mode, lambda: Image.fromarray(grey.astype(np.uint8)).convert("RGB").convert(mode, dither=0))()
-    assert image.mode == mode
-    image.save(folder / "train" / "ant" / f"00.{suffix}")
-    train = load(data_at(folder), Split.FULL).train
-    expected = 255 if mode == "1" else 160
-    assert (train.images[0].int() - expected).abs().max() <= 2
-    assert (train.images[1].permute(1, 2, 0) == torch.tensor(COLOURS["ant"])).all()
-
-
-def test_a_palette_with_degrees_of_transparency_is_looked_up(folder):
-    """Pillow warns of it, and a warning is an error here."""
-    image = picture((200, 0, 0)).quantize(4)
-    image.save(folder / "train" / "ant" / "00.png", transparency=bytes([10, 200, 255, 0]))
-    train = load(data_at(folder), Split.FULL).train
-    assert (train.images[0].permute(1, 2, 0) == torch.tensor(COLOURS["ant"])).all()
-
-
-def test_pixels_of_unknown_range_are_refused(folder):
-    """Nobody can tell what is white in an image of floating-point numbers."""
-    (folder / "train" / "ant" / "00.png").unlink()
-    Image.fromarray(np.zeros((8, 8), np.float32)).save(folder / "train" / "ant" / "00.tif")
-    with pytest.raises(
-        DataError, match=r"00\.tif is damaged .*mode F, have no known range: store it with 8 or 16 bits"
-    ):
-        load(data_at(folder), Split.FULL)
-
-
 def test_one_class_only_is_refused(folder):
     """There is nothing to tell apart."""
     for name in ("bee", "cat"):

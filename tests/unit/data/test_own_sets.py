@@ -63,6 +63,9 @@ def mylab(monkeypatch):
     module.halves = giving((BLACK, 0.5))
     module.negative = giving((BLACK, 0), (BLACK, -1))
     module.pairless = giving(BLACK)
+    module.printed = giving((BLACK.convert("CMYK"), 0), (BLACK, 1))
+    module.floating = giving((BLACK, 0), (BLACK.convert("F"), 1))
+    module.glass = giving((BLACK, 0), (Image.new("RGBA", (8, 8), (0, 0, 0, 9)), 1))
     module.grey = giving((GREY, 0), (BLACK, np.int64(1)))
     monkeypatch.setitem(sys.modules, "mylab", module)
     Birds.roots.clear()
@@ -96,6 +99,15 @@ def test_grey_images_become_rgb():
     assert data.channels == 3
 
 
+def test_several_sizes_need_a_side_to_be_scaled_to(caplog):
+    """As in a folder; with one they are scaled, and the log says so."""
+    with pytest.raises(DataError, match=r"data\.imageSize: .*image 1 of mylab:Birds has 24x30 pixels, those before"):
+        load(of("Birds", image_size=None), Split.SEARCH)
+    with caplog.at_level("INFO", logger="graphtrial.data"):
+        load(of("Birds"), Split.SEARCH)
+    assert "6 images, of modes RGB (6) and sizes 20x30 (2), 24x30 (2), 28x30 (2), become RGB of 8x8" in caplog.text
+
+
 def test_torchvisions_sets_are_such_sets(tmp_path):
     """By their own names; Imagenette, which has no test part and calls its other one val, is short to fake."""
     for part in ("train", "val"):
@@ -118,6 +130,9 @@ def test_torchvisions_sets_are_such_sets(tmp_path):
         ("halves", r"image 0 of mylab:halves cannot be used \(class 0\.5; classes are whole numbers from 0\)"),
         ("negative", r"image 1 of mylab:negative cannot be used \(class -1; classes are whole numbers"),
         ("pairless", r"image 0 of mylab:pairless cannot be used"),
+        ("printed", r"image 0 of mylab:printed cannot be used \(its mode is CMYK, which becomes RGB only by a guess"),
+        ("floating", r"image 1 of mylab:floating cannot be used \(its mode is F, which becomes RGB only by a guess"),
+        ("glass", r"image 1 of mylab:glass cannot be used \(it is transparent in places"),
     ],
 )
 def test_what_is_no_set_of_images_is_named(name, words):

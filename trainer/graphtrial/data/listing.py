@@ -34,20 +34,31 @@ class Listing:
     """Their names."""
 
 
-def read_listed(listing: Listing, stored: int, *, train: bool, cache: str) -> Part:
+def read_listed(
+    listing: Listing, stored: int, *, train: bool, cache: str, own: bool = False, sized: bool = True
+) -> Part:
     """The training or the test images, decoded to ``stored`` pixels a side, or from the cache.
 
+    Args:
+        listing: Which.
+        stored: Side, in pixels.
+        train: Whether the training images.
+        cache: A folder; empty: none.
+        own: Whether the set is a user's own, as ``decoded`` has it.
+        sized: Whether its images may be of any size, as ``decoded`` has it.
+
     Raises:
-        DataError: If there are none, one is missing or damaged, or a label is out of range.
+        DataError: If there are none, one is missing or damaged or cannot be used as it is, or a label is out of range.
     """
     examples, files = listing.train if train else listing.test, listing.files
     _check(listing, examples, train=train)
     labels = np.array([example.label for example in examples], dtype=np.int64)
     described = [(example.name, *files.entries[example.name]) for example in examples]
-    key = files.key(stored, described)
+    # What was read without a check must not stand in for what is to be checked.
+    key = files.key(stored, described, *([sized] if own else []))
     places = {example.name: place for place, example in enumerate(examples)}
     shape = (len(examples), stored, stored, 3)
-    pixels = cached(cache, key, shape, lambda: decoded(files, places, stored))
+    pixels = cached(cache, key, shape, lambda: decoded(files, places, stored, own=own, sized=sized))
     sums = cached(cache, f"{key}-sums", (len(examples), 2, 3), lambda: enumerate(sums_of(pixels)), np.int64)
     names = tuple(f"{name} {size}" for name, size, _ in described)
     return Part(pixels, labels, len(listing.classes), names, tuple(listing.classes), sums)

@@ -150,13 +150,15 @@ def _reader(data: Data, path: Path | None, cache: str) -> _Reader:
     if data.dataset == "digits":
         return read_digits
     if data.dataset not in DATASETS:
-        return partial(read_own, data.dataset, path, _stored(_size(data)))
+        return partial(read_own, data.dataset, path, _stored(_size(data)), sized=data.image_size is not None)
     assert path is not None
     if data.dataset not in _LAYOUTS:
         return partial(read_cifar, data.dataset, path)
     layout = _LAYOUTS[data.dataset]
     files = find_files(path, layout.markers, layout.folders, layout.expected, cache=cache)
-    return partial(read_listed, layout.list_images(files), _stored(_size(data)), cache=cache)
+    own = data.dataset == "ImageFolder"
+    sized = data.image_size is not None or not own
+    return partial(read_listed, layout.list_images(files), _stored(_size(data)), cache=cache, own=own, sized=sized)
 
 
 def _path(data: Data) -> Path:

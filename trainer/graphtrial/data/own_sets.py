@@ -20,26 +20,37 @@ from PIL import Image
 
 from graphtrial.data.cache import cached
 from graphtrial.data.images import DataError, Part, sums_of
+from graphtrial.data.kinds import Kinds, check_kind
 from graphtrial.data.pictures import fitted
 
 
-def read_own(name: str, root: Path | None, stored: int, *, train: bool) -> Part:
+def read_own(name: str, root: Path | None, stored: int, *, train: bool, sized: bool) -> Part:
     """The training or the test images of a set, decoded to ``stored`` pixels a side.
 
+    Args:
+        name: Its import path.
+        root: What it is called with, if anything.
+        stored: Side, in pixels.
+        train: Whether the training images.
+        sized: Whether its images may be of any size, because the side was asked for.
+
     Raises:
-        DataError: If it cannot be imported or called, or gives something else than images and classes.
+        DataError: If it cannot be imported or called, or gives something else than images and classes, or images that
+            cannot be read without a guess.
     """
     part = "training" if train else "test"
     images = _made(name, root, train=train)
     if not len(images):
         message = f"data.dataset: {name} has no {part} images"
         raise DataError(message)
-    labels = np.zeros(len(images), dtype=np.int64)
+    labels, kinds = np.zeros(len(images), dtype=np.int64), Kinds(stored, sized=sized)
 
     def rows() -> Iterator[tuple[int, np.ndarray]]:
         for place in range(len(images)):
             picture, labels[place] = _item(name, images, place)
+            kinds.add(f"image {place} of {name}", picture.mode, picture.size)
             yield place, fitted(picture, stored)
+        kinds.log()
 
     pixels = cached("", "", (len(images), stored, stored, 3), rows)
     named = tuple(str(each) for each in getattr(images, "classes", ()))
@@ -88,6 +99,7 @@ def _item(name: str, images: Sequence[Any], place: int) -> tuple[Image.Image, in
         if not isinstance(picture, Image.Image):
             message = f"{type(picture).__name__} instead of a PIL image; leave out its transform"
             raise TypeError(message)
+        check_kind(picture)
         number = int(label)
         if number != label or number < 0:
             message = f"class {label}; classes are whole numbers from 0"
