@@ -9,8 +9,16 @@ from importlib.metadata import version
 
 from graphsearch.api import Outcome, write_manifest
 from graphsearch.report.markup import Html, element, fold, paragraph, picture, section, table
-from graphsearch.report.record import SearchRecord, evaluations_reached, failures
-from graphsearch.report.tables import best_trials, costs, length_unit, rung_rows, trained_length
+from graphsearch.report.record import SearchRecord, curve, evaluations_reached, failures
+from graphsearch.report.tables import (
+    best_trials,
+    costs,
+    gate_sets,
+    length_unit,
+    rung_rows,
+    trained_length,
+    wall_clock,
+)
 from graphsearch.report.wording import counted, duration_text, graph_text, length_text, score_text
 from graphtrial.contract import Purpose
 
@@ -88,6 +96,32 @@ def trials_section(record: SearchRecord) -> Html:
     return section("trials", "The best trials", paragraph(told), element("div", listing, class_="trials"))
 
 
+def gates_section(record: SearchRecord) -> Html:
+    """What the search would have found with fewer gates (table 3.5); empty where all graphs have the same."""
+    sets, metric = gate_sets(record), record.manifest.spec.objective.metric
+    if len(sets) < 2:
+        return Html("")
+    cells = [
+        (
+            ", ".join(found.gates),
+            f"{found.trials:,}",
+            f"{found.finished:,}",
+            f"{found.best.index}" if found.best else "–",
+            f"{evaluations_reached(record, found.best)} of {record.settled.evaluations}" if found.best else "–",
+            score_text(metric, curve(record, found.best)[-1][1]) if found.best else "–",
+        )
+        for found in sets
+    ]
+    head = ("Gates", "Trials", "Reached their end", "Best trial", "Evaluations", "Score")
+    listing = table("The best trial with each set of gates", head, cells, numbers=range(1, len(head)))
+    told = (
+        "Of the trials whose graphs have these gates and no others: one search, seen as if fewer gates had been "
+        "allowed. A smaller set had fewer tries, so a lower score may be chance; a search for each set would tell. On "
+        "an edge from the label Correct acts as Through and counts as that."
+    )
+    return section("gates", "What each set of gates gave", paragraph(told), listing)
+
+
 def outcomes_section(record: SearchRecord) -> Html:
     """How many trials ended how, and what the failed ones said."""
     counts = Counter((trial.spec.purpose, trial.status.outcome) for trial in record.trials)
@@ -115,23 +149,37 @@ def cost_section(record: SearchRecord) -> Html:
     """Time and training length: useful, stopped, lost."""
     found = costs(record)
     unit = length_unit(record)
-    head = ("", "Useful", "Stopped", "Lost", f"Useful {unit}", f"Stopped {unit}", f"Lost {unit}")
+    head = ("", "Wall clock", "Useful", "Stopped", "Lost", f"Useful {unit}", f"Stopped {unit}", f"Lost {unit}")
     cells = [
         (
             _PURPOSES[purpose],
+            "–" if (wall := wall_clock(record, purpose)) is None else duration_text(wall),
             *(duration_text(value) for value in (s.useful + s.running, s.stopped, s.lost)),
             *(length_text(value) for value in (n.useful, n.stopped, n.lost)),
         )
         for purpose, (s, n) in found.items()
     ]
     told = (
-        "Useful: trials that reached their end or still run. Stopped: trials that a rung or a cancellation stopped. "
-        "Lost: trials that failed or diverged, the time of attempts that crashed or vanished (a later one may have "
-        f"gone on from their checkpoint), and {unit} that had to be repeated. What a killed attempt trained after its "
-        f"last report is not known: it is in the lost time and not in the lost {unit}."
+        "Wall clock: from the first start to the last end. Useful: trials that reached their end or still run. "
+        "Stopped: trials that a rung or a cancellation stopped. Lost: trials that failed or diverged, the time of "
+        f"attempts that crashed or vanished (a later one may have gone on from their checkpoint), and {unit} that had "
+        "to be repeated. What a killed attempt trained after its last report is not known: it is in the lost time and "
+        f"not in the lost {unit}."
     )
-    listing = table(f"Device time and trained {unit}", head, cells, numbers=range(1, 7))
-    return section("cost", "Cost", *_saving(record), listing, paragraph(told, "small"))
+    listing = table(f"Device time and trained {unit}", head, cells, numbers=range(1, len(head)))
+    return section("cost", "Cost", *_duration(record), *_saving(record), listing, paragraph(told, "small"))
+
+
+def _duration(record: SearchRecord) -> list[Html]:
+    """A row of table 3.6: what the search of graphs of so many nodes took."""
+    spec, searched = record.manifest.spec, record.of(Purpose.SEARCH)
+    if spec.space is None or (wall := wall_clock(record, Purpose.SEARCH)) is None:
+        return []
+    told = (
+        f"Searching {counted(len(searched), 'graph')} of {counted(spec.space.nodes, 'node')} took "
+        f"{duration_text(wall)} of wall clock, with up to {counted(spec.budget.parallel_trials, 'trial')} at a time."
+    )
+    return [paragraph(told)]
 
 
 def _saving(record: SearchRecord) -> list[Html]:

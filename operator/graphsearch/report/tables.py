@@ -1,4 +1,4 @@
-"""What the tables of a report count: rungs, cost, finalists, the best trials."""
+"""What the tables of a report count: rungs, cost, finalists, the best trials, what each set of gates gave."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from graphsearch.api import AttemptEnd, Cost, GraphTrial, Outcome, RungStatus
 from graphsearch.report.record import SearchRecord, curve, evaluations_reached, last_result, ranked
+from graphsearch.report.wording import gate_of
+from graphsearch.search.space import possible_edges
 from graphsearch.search.status import cost, summarise
 from graphsearch.search.tally import fate
-from graphtrial.contract import Purpose
+from graphtrial.contract import GateType, Graph, Purpose
 
 
 def rung_rows(record: SearchRecord) -> list[RungStatus]:
@@ -40,6 +42,16 @@ def costs(record: SearchRecord) -> dict[Purpose, tuple[Cost, Length]]:
                 lengths[fate(trial)] += trained_length(record, evaluations_reached(record, trial)) - unsaved
             found[purpose] = (cost(trials, record.last_moment), Length(**lengths))
     return found
+
+
+def wall_clock(record: SearchRecord, purpose: Purpose) -> float | None:
+    """Seconds from the first start of a trial of that purpose to the last end (table 3.6); None where none started."""
+    attempts = [attempt for trial in record.of(purpose) for attempt in trial.status.attempts]
+    started = [attempt.started_at for attempt in attempts if attempt.started_at is not None]
+    if not started:
+        return None
+    ended = [record.last_moment if attempt.ended_at is None else attempt.ended_at for attempt in attempts]
+    return max(ended) - min(started)
 
 
 def length_unit(record: SearchRecord) -> str:
@@ -141,3 +153,47 @@ def best_trials(record: SearchRecord, count: int) -> list[GraphTrial]:
     others = [trial for trial in record.of(Purpose.SEARCH) if trial.index not in ended and curve(record, trial)]
     others.sort(key=lambda trial: (-evaluations_reached(record, trial), -curve(record, trial)[-1][1], trial.index))
     return [*done, *others][:count]
+
+
+@dataclass(frozen=True, slots=True)
+class GateSet:
+    """The trials of a search whose graphs have these gates and no others."""
+
+    gates: tuple[GateType, ...]
+    trials: int
+    finished: int
+    """How many of them reached their last evaluation."""
+    best: GraphTrial | None
+    """As ``best_trials`` has them; None where none has a score."""
+
+
+def gate_sets(record: SearchRecord) -> list[GateSet]:
+    """Table 3.5 out of one search: for each set of gates the best of what was drawn with these alone.
+
+    A set is listed where its gates are those of its trials, small sets first. Gates are meant as they act: Correct on a
+    label edge is Through, and an edge of the space that a graph does not have is cut.
+    """
+    if record.manifest.spec.space is None:
+        return []
+    places = {(source, destination) for source, destination, _ in possible_edges(record.manifest.spec.space)}
+    trials = record.of(Purpose.SEARCH)
+    used = {trial.index: _gates(trial.spec.graph, places) for trial in trials}
+    order = best_trials(record, len(trials))
+    ended = {trial.index for trial in ranked(record)}
+    every = [gate for gate in GateType if any(gate in gates for gates in used.values())]
+    found = []
+    for size in range(1, len(every) + 1):
+        for chosen in itertools.combinations(every, size):
+            members = {index for index, gates in used.items() if gates <= set(chosen)}
+            if set().union(*(used[index] for index in members)) == set(chosen):
+                best = next((trial for trial in order if trial.index in members), None)
+                found.append(GateSet(chosen, len(members), len(members & ended), best))
+    return found
+
+
+def _gates(graph: Graph, places: set[tuple[str, str]]) -> set[GateType]:
+    """The gates of a drawn graph; an EMA node has no edges that could be cut."""
+    live = {(edge.source, edge.destination): gate_of(edge).type for edge in graph.live_edges()}
+    following = {node.name for node in graph.nodes if node.follows}
+    cut = any(place not in live and place[1] not in following for place in places)
+    return {*live.values(), *([GateType.CUTOFF] if cut else [])}

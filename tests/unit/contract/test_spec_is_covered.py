@@ -216,8 +216,8 @@ ITEMS: dict[str, dict[str, str | dict[str, str]]] = {
         },
         "UMAP": {"2-D": "maps for UMAP have one size", "coloured": "maps are placed by umap"},
         "Parameter-efficiency plot": "nodes and ensembles stand over their parameters",
-        "Gate ablation": {"all Through": "Gate ablation (spec 8)", "Gate-set": "gate-set ablation (table 3.5)"},
-        "Search cost": {"wall clock": "seconds add up to all attempts", "accuracy curves": "(figure 3.10)"},
+        "Gate ablation": {"all Through": "Gate ablation (spec 8)", "Gate-set": "Table 3.5 out of one search"},
+        "Search cost": {"wall clock": "A row of table 3.6", "accuracy curves": "(figure 3.10)"},
         "Graph transfer": "Graph transfer (spec 8)",
         "Gradient conflicts": "Tables 4.10, 4.11",
         "Graph drawing": {
