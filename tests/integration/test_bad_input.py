@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 from tests.local_runs import run
 from tests.shared_data import shared_data
 
@@ -70,6 +71,25 @@ def test_one_corrupt_image_is_named_and_the_search_goes_on_once_it_is_mended(ima
     broken.write_bytes(whole)
     code, said = run(manifest, folder)
     assert code == Exit.OK, said
+
+
+def test_images_of_several_sizes_are_told_of_and_no_size_is_guessed(images: Path):
+    """Without ``imageSize`` the field and the first other image end the search; with it the log counts the sizes."""
+    odd = sorted((images / "train" / "ship").iterdir())[3]
+    with Image.open(odd) as image:
+        image.resize((48, 40)).save(odd)
+    data = yaml.safe_load(_EXAMPLE.read_text())["spec"]["data"]
+    open_data = {name: value for name, value in data.items() if name != "imageSize"}
+    code, said = run(_write(images.parent / "search.yaml", data=open_data), images.parent / "open")
+    assert code == Exit.DATA
+    assert f"data.imageSize: images are of several sizes ({odd} has 48x40 pixels" in said.replace("\n", " ")
+    code, said = run(
+        _write(images.parent / "search.yaml", budget={"maxTrials": 1}, comparison=None), images.parent / "said"
+    )
+    assert code == Exit.OK, said
+    logs = "".join(path.read_text() for path in (images.parent / "said" / "trials").rglob("log.txt"))
+    assert logs.count("48 images, of modes RGB (48) and sizes 32x32 (47), 48x40 (1), become RGB of 32x32 pixels") == 1
+    assert f"the first that changes is {odd} (RGB, 48x40)" in logs
 
 
 def test_a_missing_data_set_is_named(images: Path):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from tests.unit.report.test_analysis_tables import rows
+from tests.unit.report.test_build import FIXED, Played
 
 from graphsearch.api import Attempt, AttemptEnd, Decision, Outcome, Rung
 from graphsearch.report import SearchRecord
@@ -15,7 +16,6 @@ from graphsearch.report.search_sections import cost_section, gates_section
 from graphsearch.report.tables import GateSet, gate_sets, wall_clock
 from graphtrial.contract import GateType, Graph, Purpose
 
-Played = Callable[..., SearchRecord]
 TWO = """
 apiVersion: graphsearch.io/v1alpha1
 kind: GraphSearch
@@ -25,18 +25,6 @@ spec:
   space: {nodes: 2, targetModels: [resnet8], auxiliaryModels: [resnet8]}
   training: {length: {epochs: 4}}
   budget: {maxTrials: 5, parallelTrials: 3}
-"""
-FIXED = """
-apiVersion: graphsearch.io/v1alpha1
-kind: GraphSearch
-metadata: {name: fixed}
-spec:
-  data: {dataset: digits}
-  graphs:
-    - nodes: [{name: "1", model: resnet8}]
-      edges: [{source: Label, destination: "1", loss: {type: CrossEntropy}}]
-  training: {length: {epochs: 4}}
-  comparison: {repeats: 1, baselines: []}
 """
 THROUGH, CUTOFF, LINEAR, CORRECT = GateType.THROUGH, GateType.CUTOFF, GateType.LINEAR, GateType.CORRECT
 
@@ -91,15 +79,6 @@ def ablated(played: Played) -> SearchRecord:
     )
 
 
-def rows_of(html: str, caption: str) -> list[list[str]]:
-    """The body of a table, without markup."""
-    (found,) = [part for part in re.findall(r"<table>.*?</table>", html, re.DOTALL) if caption in part]
-    body = re.search(r"<tbody>(.*)</tbody>", found, re.DOTALL)
-    assert body is not None
-    rows = re.findall(r"<tr.*?</tr>", body[1], re.DOTALL)
-    return [[re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
-
-
 def test_each_set_of_gates_has_the_best_of_its_trials(ablated: SearchRecord) -> None:
     """Table 3.5 out of one search; who reached its end comes before who scored more on the way there."""
     trials = ablated.trials
@@ -117,7 +96,7 @@ def test_a_set_whose_trials_have_no_score_says_so(played: Played) -> None:
     cut, whole = graph("Through", "Through", "Cutoff", "Cutoff"), graph(*4 * ["Through"])
     record = searched(played, (whole, None, 0), *((cut, score, 2) for score in (0.3, 0.25, 0.2, 0.1)))
     html = str(gates_section(record))
-    assert rows_of(html, "The best trial with each set of gates") == [
+    assert rows(html, "The best trial with each set of gates")[1:] == [
         ["Through", "1", "0", "–", "–", "–"],
         ["Through, Cutoff", "5", "0", "1", "2 of 4", "30.0 %"],
     ]
@@ -127,7 +106,7 @@ def test_a_set_whose_trials_have_no_score_says_so(played: Played) -> None:
 def test_sets_of_gates_are_a_table_of_the_page(ablated: SearchRecord) -> None:
     """Gates, how many trials, how many came to their end, and which was best."""
     third = str(ablated.trials[2].index)
-    assert rows_of(str(gates_section(ablated)), "The best trial with each set of gates") == [
+    assert rows(gates_section(ablated), "The best trial with each set of gates")[1:] == [
         ["Through", "2", "1", "0", "4 of 4", "60.0 %"],
         ["Through, Cutoff", "3", "2", third, "4 of 4", "65.0 %"],
         ["Through, Linear", "3", "1", "0", "4 of 4", "60.0 %"],
@@ -172,7 +151,7 @@ def test_the_wall_clock_is_from_the_first_start_to_the_last_end(ablated: SearchR
     html = str(cost_section(record))
     told = "Searching 5 graphs of 2 nodes took 1 h 10 min of wall clock, with up to 3 trials at a time."
     assert told in html
-    assert [row[:2] for row in rows_of(html, "Device time and trained epochs")] == [["Search", "1 h 10 min"]]
+    assert [row[:2] for row in rows(html, "Device time and trained epochs")[1:]] == [["Search", "1 h 10 min"]]
 
 
 def test_what_still_runs_has_taken_until_now(ablated: SearchRecord) -> None:
@@ -184,14 +163,14 @@ def test_what_still_runs_has_taken_until_now(ablated: SearchRecord) -> None:
     assert wall_clock(record, Purpose.COMPARE) is None
     html = str(cost_section(lasting(ablated)))
     assert "of wall clock" not in html
-    assert rows_of(html, "Device time and trained epochs")[0][1] == "–"
+    assert rows(html, "Device time and trained epochs")[1][1] == "–"
 
 
 def test_a_fixed_list_searched_nothing(played: Played) -> None:
     """Its runs have their time in the table."""
     html = str(cost_section(played(FIXED)))
     assert "Searching" not in html
-    assert rows_of(html, "Device time and trained epochs")[0][0] == "Comparison"
+    assert rows(html, "Device time and trained epochs")[1][0] == "Comparison"
 
 
 def test_the_first_figures_are_those_of_the_records(ablated: SearchRecord) -> None:
