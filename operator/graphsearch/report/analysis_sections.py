@@ -169,8 +169,17 @@ def _pairs(analysis: Analysis) -> list[Html]:
     return [fold("Every pair of its nodes", table("Pairs of nodes", head, rows, numbers=range(1, 5)))] if rows else []
 
 
-def attention_section(record: SearchRecord, charts: Sequence[str], *, umap_missing: bool) -> Html:
-    """Where nodes look: overlays on sample images, and all maps in two dimensions."""
+def attention_section(
+    record: SearchRecord, charts: Sequence[str], *, umap_missing: bool, images_placed: int = 0
+) -> Html:
+    """Where nodes look: overlays on sample images, and all maps in two dimensions.
+
+    Args:
+        record: The facts.
+        charts: The names of those that are drawn.
+        umap_missing: Whether there are maps that could not be placed.
+        images_placed: Of how many images the placed maps are.
+    """
     analysis = shown_analysis(record)
     if analysis is None or not analysis.samples:
         return Html("")
@@ -182,12 +191,21 @@ def attention_section(record: SearchRecord, charts: Sequence[str], *, umap_missi
     if "umap" in charts:
         parts += [
             element("h3", "All maps in two dimensions"),
-            paragraph("Each dot is the map of one image by one node, placed by UMAP: near ones look at alike places."),
+            paragraph(
+                "Each dot is the map of one image by one node, placed by UMAP: near ones look at alike places. "
+                f"{_share(images_placed, analysis.images)}"
+            ),
             picture("umap", "UMAP of the nodes' attention maps"),
         ]
     elif umap_missing:
         parts.append(paragraph(f"For all maps in two dimensions (UMAP) {MISSING}.", "small"))
     return section("attention", "Where its networks look", *parts)
+
+
+def _share(shown: int, images: int) -> str:
+    if shown == images:
+        return f"All {counted(images, 'image')} are shown."
+    return f"{shown:,} of the {counted(images, 'image')} are shown, evenly spread: more dots would hide one another."
 
 
 _HEAT = (

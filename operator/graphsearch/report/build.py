@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from graphsearch.report import analysis_charts, charts
@@ -86,7 +87,12 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
         comparison_section(record),
         networks_section(record, list(shown)),
         diversity_section(record, list(shown)),
-        attention_section(record, list(shown), umap_missing=maps is not None and places is None),
+        attention_section(
+            record,
+            list(shown),
+            umap_missing=maps is not None and places is None,
+            images_placed=_images(places or []),
+        ),
         classes_section(record, list(shown)),
         compression_section(record, compressed),
         curves_section("curves" in shown),
@@ -115,6 +121,11 @@ def _maps(record: SearchRecord, store: Store) -> bytes | None:
         return store.read(f"trials/{record.found.trial.index}/{MAPS}")
     except (Missing, Corrupt):
         return None
+
+
+def _images(places: list[dict[str, Any]]) -> int:
+    """Of how many images the placed maps are: each node has one of each."""
+    return max(Counter(place["node"] for place in places).values(), default=0)
 
 
 def _of_networks(record: SearchRecord, places: list[dict[str, Any]]) -> dict[str, charts.Spec | None]:

@@ -6,11 +6,13 @@ import itertools
 import re
 from dataclasses import replace
 from html import unescape
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 from tests.unit.report.test_build import COMPARISON, Played
 
-from graphsearch.report import SearchRecord
+from graphsearch.report import SearchRecord, build
 from graphsearch.report.analysis_charts import efficiency
 from graphsearch.report.analysis_sections import (
     attention_section,
@@ -19,6 +21,7 @@ from graphsearch.report.analysis_sections import (
     networks_section,
 )
 from graphtrial.contract import (
+    MAPS,
     Analysis,
     Metric,
     OutputAnalysis,
@@ -27,6 +30,9 @@ from graphtrial.contract import (
     SampleAnalysis,
     SubsetAnalysis,
 )
+from graphtrial.storage import open_store
+
+building = import_module("graphsearch.report.build")  # the room gives its name to the function
 
 
 def output(accuracy: float, parameters: int, recall: tuple[float | None, ...] = (0.5, None)) -> OutputAnalysis:
@@ -233,3 +239,27 @@ def test_maps_lie_over_their_image(best: SearchRecord) -> None:
     cells = re.findall(r"<td>(.*?)</td>", section, re.DOTALL)
     layers = [re.findall(r'href="data:image/png;base64,(\w+)"', cell) for cell in cells]
     assert layers == [["SU1H"], ["SU1H", "T05F"], ["SU1H", "VFdP"]]
+
+
+@pytest.mark.parametrize(
+    ("placed", "told"),
+    [(500, "All 500 images are shown."), (166, "166 of the 500 images are shown, evenly spread")],
+)
+def test_the_map_of_maps_says_of_how_many_images_it_is(best: SearchRecord, placed: int, told: str) -> None:
+    """A trainer keeps 5,000 maps of all nodes together (spec 8 has all); without the picture nothing is said."""
+    section = attention_section(best, ["umap"], umap_missing=False, images_placed=placed)
+    assert told in plain(section)
+    assert "shown" not in plain(attention_section(best, [], umap_missing=True))
+
+
+def test_a_page_counts_the_images_of_its_map_of_maps(
+    best: SearchRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of one node: all have the same."""
+    assert best.found is not None
+    store = open_store(str(tmp_path))
+    store.write(f"trials/{best.found.trial.index}/{MAPS}", b"maps")
+    places = [{"node": node, "x": 0.1 * place, "y": 0.5} for node in "12" for place in range(40)]
+    monkeypatch.setattr(building, "embedded", {b"maps": places}.__getitem__)
+    build(best, store)
+    assert "40 of the 500 images are shown" in plain(store.read("report/index.html").decode())
