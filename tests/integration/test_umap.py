@@ -10,7 +10,7 @@ from graphsearch.report.embedding import embedded
 NODES, IMAGES = ["1", "2", "3"], 40
 
 
-def test_maps_of_nodes_that_look_elsewhere_lie_apart():
+def test_maps_are_placed_by_umap_and_those_of_nodes_that_look_elsewhere_lie_apart():
     """Each map is nearest to the centre of its own node's, and each time at the same place."""
     content = maps(NODES, IMAGES)
     places = embedded(content)

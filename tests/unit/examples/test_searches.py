@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -189,3 +190,25 @@ def test_preview_gives_the_size_of_a_space(capsys: pytest.CaptureFixture[str]):
     """As `graphsearch preview` prints it, before anything is spent."""
     assert main(["preview", str(FOLDER / "chapter-5-fixmatch.yaml")]) == 0
     assert "space: 2 nodes, 442,368 ways to draw a graph, 160,400 distinct" in capsys.readouterr().out
+
+
+def gate_rows() -> dict[int, tuple[list[str], int]]:
+    """Of the page of methods: by the number of kinds their list and how many graphs there are."""
+    page = (FOLDER.parents[1] / "docs/methods.md").read_text()
+    found = re.findall(r"^\| (\d) \| \[(.*)\] \| ([\d,]+) \|$", page, re.MULTILINE)
+    return {int(kinds): (gates.split(", "), int(size.replace(",", ""))) for kinds, gates, size in found}
+
+
+@pytest.mark.parametrize("kinds", range(1, 5))
+def test_the_gate_ablation_is_a_search_a_row(kinds: int):
+    """Table 3.5: each is chapter 3's with fewer gates, a valid space, of the size that the page of methods says."""
+    gates, size = gate_rows()[kinds]
+    space = space_of("chapter-3-four-gates")
+    rules = [rule.model_dump() | {"gates": gates} for rule in space.edges]
+    row = Space.model_validate(space.model_dump() | {"edges": rules})
+    assert len(set(gates)) == kinds
+    assert distinct_size(row) == size
+    everything = [gate.value for gate in space.edges[0].gates]
+    assert everything[:kinds] == gates
+    graphs = [draw(row, ScoreOf.TARGET_NODE, 0, index) for index in range(40)]
+    assert {edge.gate.type.value for graph in graphs for edge in graph.edges} <= set(gates)
