@@ -198,7 +198,6 @@ class Worlds:
         entry.obj = obj
         entry.is_deleted |= "deletionTimestamp" in obj["metadata"]
         if event == "DELETED":
-            # So ends what is deleted, and what has only ended: the watch asks for unfinished ones.
             entry.missing.add(metadata["name"])
         elif not entry.is_deleted:
             entry.recorded.take(obj)
@@ -213,6 +212,10 @@ class Worlds:
         entry = self._entries.get(key)
         if entry is None:
             return None
+        if entry.is_alone and entry.missing:
+            # So ends what is deleted, and what has only ended: the watch asks for unfinished ones.
+            await self._is_gone(entry)
+            entry.missing.clear()
         if entry.is_deleted:
             await self._free(key, entry)
             return None
@@ -308,7 +311,8 @@ class Worlds:
             there = await self._seat.client.get(kind, entry.namespace, entry.name)
         except NotFoundError:
             there = None
-        entry.is_deleted = there is None or there["metadata"]["uid"] != entry.obj["metadata"]["uid"]
+        metadata = there["metadata"] if there else {}
+        entry.is_deleted = metadata.get("uid") != entry.obj["metadata"]["uid"] or "deletionTimestamp" in metadata
         return entry.is_deleted
 
     async def _record(self, entry: Entry, facts: SearchFacts) -> None:
