@@ -123,6 +123,12 @@ def evaluations(cluster: Cluster, search: Search) -> float:
     return float(found[0]["value"][1]) if found else 0.0
 
 
+def container_of(pod: Mapping[str, Any]) -> str:
+    """The ID of its only container, as the node knows it."""
+    (status,) = pod["status"]["containerStatuses"]
+    return str(status["containerID"]).removeprefix("containerd://")
+
+
 def running_pods(search: Search) -> list[tuple[str, str]]:
     """Of trainers whose container runs: the pod's name, such as ``s-t3-a1-x7k2p``, and the container's ID."""
     return [

@@ -14,6 +14,7 @@ from e2e.installation import RELEASE, SYSTEM
 from e2e.searches import (
     ENDLESS,
     SMALL,
+    container_of,
     digits,
     evaluations,
     judged,
@@ -40,19 +41,20 @@ def undisturbed(cluster, tmp_path_factory):
 
 
 @pytest.mark.own_machines
-def test_the_operator_is_killed_and_its_pod_deleted(cluster, namespace, undisturbed):
-    """SIGKILL in its container and forced deletion by turns, at random moments: no trainer notices."""
+def test_the_operator_is_killed_deleted_and_cut_off(cluster, namespace, undisturbed):
+    """SIGKILL, forced deletion, connections that fall silent, at random moments: no trainer notices."""
     chance = random.Random(seed_of_chaos())
-    search = start(cluster, namespace, digits(cluster, "s", SMALL))
-    for kill in (True, False, True, False):
+    search, node = start(cluster, namespace, digits(cluster, "s", SMALL)), cluster.machines.node
+    disturbances = (
+        lambda pod: node.kill(container_of(pod)),
+        lambda pod: cluster.kubectl("delete", "pod", "-n", SYSTEM, pod["metadata"]["name"], *AT_ONCE),
+        lambda pod: node.silence(container_of(pod), 443),
+    )
+    for disturb in (*chance.sample(disturbances[:2] * 2, 4), disturbances[2]):
         time.sleep(chance.uniform(0, 8))
         cluster.kubectl("rollout", "status", "-n", SYSTEM, f"deployment/{RELEASE}", "--timeout=120s")
         (pod,) = cluster.operator_pods().values()
-        if kill:
-            identity = pod["status"]["containerStatuses"][0]["containerID"]
-            cluster.machines.node.kill(identity.removeprefix("containerd://"))
-        else:
-            cluster.kubectl("delete", "pod", "-n", SYSTEM, pod["metadata"]["name"], *AT_ONCE)
+        disturb(pod)
     search.wait(seconds=900)
     assert_sound(search)
     assert judged(search) == undisturbed
@@ -185,6 +187,28 @@ def test_a_drained_node_gives_its_trials_back(cluster, namespace, undisturbed):
     ends = [attempt.end for trial in search.trials for attempt in trial.status.attempts]
     assert set(ends) <= {AttemptEnd.DONE, AttemptEnd.LOST}
     assert AttemptEnd.LOST in ends
+
+
+@pytest.mark.own_machines
+def test_a_node_is_gone_with_everything_on_it(cluster, namespace, undisturbed):
+    """Power off, Node object deleted: once there is a node again trials go on from their checkpoints, uncharged."""
+    node = cluster.machines.node
+    search = start(cluster, namespace, digits(cluster, "s", SMALL))
+    wait_for(lambda: len(saved_and_running(cluster, search)) == 2, search.describe)
+    cut_off = saved_and_running(cluster, search)
+    node.lose_power()
+    try:
+        cluster.kubectl("delete", "node", node.name)
+        wait_for(lambda: not running_pods(search), search.describe)
+    finally:
+        node.start()
+    search.wait(seconds=900)
+    assert_sound(search)
+    assert judged(search) == undisturbed
+    ends = {trial.index: [attempt.end for attempt in trial.status.attempts] for trial in trained(search)}
+    again = [AttemptEnd.LOST, AttemptEnd.DONE]
+    assert ends == {index: again if index in cut_off else [AttemptEnd.DONE] for index in ends}
+    assert all(resumed_at(cluster, search, index) > 0 for index in cut_off)
 
 
 def test_stopping_is_at_once_and_saves(cluster, namespace):

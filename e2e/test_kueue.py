@@ -9,7 +9,7 @@ from tests.integration.cluster.installation import assert_sound, wait_for
 
 from e2e.cluster.binaries import binary, source
 from e2e.cluster.images import program_image
-from e2e.searches import SMALL, digits, judged, run_here, saved_and_running, start, waiting
+from e2e.searches import SMALL, container_of, digits, judged, run_here, saved_and_running, start, waiting
 from graphsearch.api import AttemptEnd, Outcome
 from graphsearch.api.reasons import TrialReason
 
@@ -100,7 +100,10 @@ def _urgent_job(cluster, namespace):
 
 
 def test_trials_queue_and_a_preempted_one_resumes(kueue, namespace, queue, tmp_path):
-    """The second trial waits and says why; an urgent Job displaces the first, which goes on later, uncharged."""
+    """The second trial waits and says why; an urgent Job displaces the first, which goes on later, uncharged.
+
+    B18: nor does it matter that the operator is killed while both wait.
+    """
     two = {"budget": {"maxTrials": 2}, "trainer": {"queueName": queue}}
     manifest = digits(kueue, "s", SMALL, two)
     search = start(kueue, namespace, manifest)
@@ -109,6 +112,8 @@ def test_trials_queue_and_a_preempted_one_resumes(kueue, namespace, queue, tmp_p
     kueue.kubectl("apply", "-f", "-", input=json.dumps(_urgent_job(kueue, namespace)))
     wait_for(lambda: AttemptEnd.LOST in ends(search), search.describe)
     wait_for(lambda: len(queued(search)) == 2, search.describe)
+    [operator] = kueue.operator_pods().values()
+    kueue.machines.node.kill(container_of(operator))
     kueue.kubectl("delete", "job", "urgent", "-n", namespace)
     search.wait(seconds=900)
     assert_sound(search)

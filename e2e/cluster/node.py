@@ -13,6 +13,7 @@ import fcntl
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -60,10 +61,18 @@ class Node:
     """
 
     def __init__(
-        self, name: str, folder: Path, control_plane: ControlPlane, *, pause_image: str, client_certificate: Path
+        self,
+        name: str,
+        folder: Path,
+        control_plane: ControlPlane,
+        *,
+        pause_image: str,
+        client_certificate: Path,
+        gpus: int,
     ) -> None:
         """Describe the servers; nothing runs yet."""
         self.name = name
+        self._gpus = gpus
         self.pause_image = pause_image
         self._folder = folder
         self._client_certificate = client_certificate
@@ -118,21 +127,46 @@ class Node:
         Raises:
             ClusterError: If it does not run.
         """
-        for line in self.ctr("tasks", "list").splitlines()[1:]:
-            name, pid, _ = line.split()
-            if name == container:
-                os.kill(int(pid), signal.SIGKILL)
-                return
-        raise ClusterError(f"container {container} does not run")
+        os.kill(self._process_of(container), signal.SIGKILL)
 
-    def give_gpus(self, count: int) -> None:
-        """Have the node offer devices; the kubelet keeps them and the scheduler honours them."""
-        patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(count)}]
-        arguments = ("patch", "node", self.name, "--subresource=status", "--type=json", f"-p={json.dumps(patch)}")
-        self._control_plane.kubectl(*arguments)
+    def silence(self, container: str, port: int) -> int:
+        """Have the connections that a container's pod has to a port carry nothing any more, in either direction.
+
+        Nobody is told, as with a firewall that has forgotten them; the pod's later connections are not concerned.
+
+        Args:
+            container: The ID, as in a pod's status, without ``containerd://``.
+            port: As the pod knows it: a service's own.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            ClusterError: If the container does not run.
+        """
+        inside = ("nsenter", f"--target={self._process_of(container)}", "--net")
+        sockets = run([*inside, "ss", "-H", "-t", "-n", "state", "established", f"dport = :{port}"]).splitlines()
+        for line in sockets:
+            _received, _sent, own, *_rest = line.split()
+            own_port = own.rpartition(":")[2]
+            for chain, theirs, ours in (("INPUT", "--sport", "--dport"), ("OUTPUT", "--dport", "--sport")):
+                rule = ("-A", chain, "-p", "tcp", theirs, str(port), ours, own_port, "-j", "DROP")
+                run([*inside, program("iptables"), *rule])
+        return len(sockets)
+
+    def _process_of(self, container: str) -> int:
+        processes = self._processes()
+        if container not in processes:
+            raise ClusterError(f"container {container} does not run")
+        return processes[container]
+
+    def _processes(self) -> dict[str, int]:
+        """The first process of each container that runs."""
+        lines = [line.split() for line in self.ctr("tasks", "list").splitlines()[1:]]
+        return {name: int(pid) for name, pid, state in lines if state == "RUNNING"}
 
     def start(self) -> None:
-        """Start everything and wait until the node is Ready.
+        """Start everything and wait until the node is Ready and has its GPUs.
 
         Raises:
             ClusterError: With the log's tail, if a server is not.
@@ -145,13 +179,31 @@ class Node:
         for server in (self._kubelet, self._proxy, self._dns):
             server.start()
         self._kubelet.wait_until_ready(self._is_ready)
+        self._give_gpus()
         self._proxy.wait_until_ready(partial(_answers, self._ports["proxy"], "/healthz"))
         self._dns.wait_until_ready(partial(_answers, self._ports["dns"], "/ready"))
+
+    def _give_gpus(self) -> None:
+        """The kubelet keeps what it finds in its node's status, and the scheduler honours it."""
+        patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(self._gpus)}]
+        arguments = ("patch", "node", self.name, "--subresource=status", "--type=json", f"-p={json.dumps(patch)}")
+        self._control_plane.kubectl(*arguments)
 
     def _is_ready(self) -> bool:
         path = "-o=jsonpath={.status.conditions[?(@.type=='Ready')].status}"
         found = self._control_plane.kubectl("get", "node", self.name, path, check=False)
         return found.strip() == "True"
+
+    def lose_power(self) -> None:
+        """End everything at once, with nobody told; ``start`` is the boot that follows."""
+        processes = self._processes()
+        for server in (self._kubelet, self._proxy, self._dns, self._containerd):
+            server.kill()
+        traces.end_processes_of(self._socket)
+        for process in processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self._clear()
 
     def stop(self) -> None:
         """End everything and take away what it made on this machine."""
@@ -161,12 +213,18 @@ class Node:
             self._remove_containers()
         self._containerd.kill()
         traces.end_processes_of(self._socket)
-        traces.remove_network_namespaces(self._namespaces_before)
         traces.remove_network_results(_NETWORK_NAME)
         traces.remove_interfaces()
         traces.remove_rules()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Take away what no machine keeps over a boot."""
+        traces.remove_network_namespaces(self._namespaces_before)
         traces.unmount_below(self._folder)
         traces.remove_cgroups()
+        self._socket.unlink(missing_ok=True)
+        shutil.rmtree(self._folder / "containerd-state", ignore_errors=True)
 
     def _remove_containers(self) -> None:
         """Those of this run, or of one that was killed: they would be kept with the images."""
@@ -247,10 +305,9 @@ def running_node(
     folder.mkdir(parents=True, exist_ok=True)
     with _alone():
         pause = program_image(registry, "pause", _pause_program(), path="/pause")
-        node = Node(_NAME, folder, control_plane, pause_image=pause, client_certificate=client_certificate)
+        node = Node(_NAME, folder, control_plane, pause_image=pause, client_certificate=client_certificate, gpus=gpus)
         try:
             node.start()
-            node.give_gpus(gpus)
             yield node
         finally:
             node.stop()

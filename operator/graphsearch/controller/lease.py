@@ -29,6 +29,8 @@ DURATION_SECONDS = 15.0
 RENEW_EVERY_SECONDS = 2.0
 RENEW_WITHIN_SECONDS = 10.0
 """Without a renewal after which the holder stops writing and the process ends."""
+_ANSWER_SECONDS = 5.0
+"""After which a renewal is tried again, over another connection: one that has fallen silent never answers."""
 _LOOK_EVERY_SECONDS = 1.0
 """How often a contender looks; a lease that was handed back is taken within two of these."""
 
@@ -150,16 +152,18 @@ class Lease:
         Raises:
             LeaseLostError: If it could not be renewed in time, or somebody else has taken it.
         """
+        pause = RENEW_EVERY_SECONDS
         while True:
-            await asyncio.sleep(RENEW_EVERY_SECONDS)
+            await asyncio.sleep(pause)
             self.check()
-            began = self._clock()
+            began, pause = self._clock(), RENEW_EVERY_SECONDS
             try:
-                async with asyncio.timeout(self._left):
+                async with asyncio.timeout(min(self._left, _ANSWER_SECONDS)):
                     await self._renew()
                 self._renewed_at = began
             except TimeoutError:
-                self.check()
+                _log.warning("no answer to the renewal of the lease, %.0f s left", self._left)
+                pause = 0.0
             except ConflictError:
                 await self._look_again()
             except ApiError as error:

@@ -52,10 +52,7 @@ def trial_spec(settled: Settled, facts: SearchFacts, trial: GraphTrial, place: P
             region=choice.region,
             path_style=choice.path_style,
         ),
-        teachers={
-            **{node: f"{place.teachers}/{key}.pt" for node, key in trial.spec.teachers.items()},
-            **{node.name: node.weights.uri for node in trial.spec.graph.nodes if node.weights and node.weights.uri},
-        },
+        teachers={node: f"{place.teachers}/{key}.pt" for node, key in trial.spec.teachers.items()},
         export=trial.spec.graph.target_name if trial.spec.distillation and trial.spec.split is Split.FULL else "",
         publish={node: f"{place.teachers}/{key}.pt" for node, key in trial.spec.publishes.items()},
         cache=place.cache,

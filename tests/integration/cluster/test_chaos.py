@@ -25,10 +25,10 @@ from tests.integration.cluster.installation import (
     undisturbed,
     wait_for,
 )
-from tests.integration.cluster.stage import ends, quick, wait_until_running
+from tests.integration.cluster.stage import ends, progressing, quick, wait_until_running
 from tests.integration.cluster.test_search import PROMETHEUS, small
 
-from graphsearch.api import AttemptEnd, Outcome
+from graphsearch.api import AttemptEnd, Outcome, TrialReason
 from graphtrial.contract import Purpose
 
 
@@ -233,3 +233,24 @@ def test_what_happened_while_no_operator_ran_is_taken_up(kinds, namespace, opera
     assert_whole(search)
     found = [(trial.status.outcome, ends(trial)) for trial in search.trials if trial.spec.purpose is Purpose.SEARCH]
     assert found == [(Outcome.SUCCEEDED, [AttemptEnd.DONE]), (Outcome.CANCELLED, [AttemptEnd.SAVED])]
+
+
+def test_trials_that_wait_for_a_gpu_find_their_operator_again(kinds, namespace, operator, simulated_node):
+    """B18, queued: one ends and the next is bound while no operator runs; each trial still has one attempt."""
+    node = simulated_node(gpus=1, pace=0.3)
+    node.fail(Fault(pods="s-*", holds_at=2))
+    process = operator()
+    search = apply(kinds, namespace, quick().trials(5).parallel(3))
+
+    def queued():
+        reasons = [progressing(search, trial.index)[0] for trial in search.trials]
+        return reasons.count(TrialReason.UNSCHEDULABLE)
+
+    wait_for(lambda: queued() == 2, search.describe)
+    process.kill()
+    node.let_go_on("s-*")
+    wait_for(lambda: [pod["state"] for pod in node.pods()].count("Ended") >= 2, search.describe)
+    process.start()
+    search.wait()
+    assert_whole(search)
+    assert {len(trial.status.attempts) for trial in search.trials} == {1}

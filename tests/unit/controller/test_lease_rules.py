@@ -1,11 +1,58 @@
-"""When a contender may take a Lease."""
+"""When a contender may take a Lease, and how its holder keeps it."""
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.controller.virtual_time import now, run
 
-from graphsearch.controller.lease import DURATION_SECONDS, RENEW_EVERY_SECONDS, RENEW_WITHIN_SECONDS, Rival
+from graphsearch.cluster.client import NotFoundError
+from graphsearch.controller.lease import (
+    DURATION_SECONDS,
+    RENEW_EVERY_SECONDS,
+    RENEW_WITHIN_SECONDS,
+    Lease,
+    LeaseLostError,
+    Rival,
+)
+
+
+class Server:
+    """Holds one Lease; the requests of some numbers, from 0 on, are never answered."""
+
+    def __init__(self, silent=()):
+        self.silent, self.asked = silent, []
+
+    async def get(self, *_):
+        raise NotFoundError(404, "NotFound", "no Lease yet")
+
+    async def create(self, lease):
+        return {**lease, "metadata": {**lease["metadata"], "uid": "u", "resourceVersion": "0"}}
+
+    async def patch(self, _kind, _namespace, _name, patch):
+        self.asked.append(now())
+        if len(self.asked) - 1 in self.silent:
+            await asyncio.Event().wait()
+        spec = {"holderIdentity": "me"} | patch["spec"]
+        return {"metadata": {"uid": "u", "resourceVersion": str(len(self.asked))}, "spec": spec}
+
+
+def keep(server, seconds):
+    """Acquire and keep a Lease for so long; whether it is still held."""
+
+    async def story():
+        lease = Lease(server, "system", "graphsearch", "me", clock=now)
+        await lease.acquire()
+        try:
+            async with asyncio.timeout(seconds):
+                await lease.keep()
+        except TimeoutError:
+            return lease.is_held
+
+    return run(story())
 
 
 def lease(holder, version, duration=15):
@@ -57,3 +104,20 @@ def test_a_lease_that_is_renewed_never_expires(pauses):
 def test_the_holder_stops_before_a_contender_begins():
     """With room for a renewal that is answered late."""
     assert RENEW_EVERY_SECONDS < RENEW_WITHIN_SECONDS < DURATION_SECONDS
+
+
+def test_a_renewal_that_is_not_answered_is_tried_again_in_time():
+    """A connection may have fallen silent while the next one would be answered at once."""
+    server = Server(silent={0, 2})
+
+    assert keep(server, 60.0)
+    assert server.asked[:4] == [2.0, 7.0, 9.0, 14.0]
+
+
+def test_a_server_that_never_answers_ends_the_holder():
+    """Not before the time that it has, and not after."""
+    server = Server(silent=range(100))
+
+    with pytest.raises(LeaseLostError, match="was not renewed for 10 s"):
+        keep(server, 60.0)
+    assert server.asked == [2.0, 7.0]
