@@ -14,7 +14,7 @@ from PIL import Image
 
 from graphtrial.contract import Checkpoint, Data, Part, Split
 from graphtrial.data import DataError, load, remote
-from graphtrial.storage import Unreachable
+from graphtrial.storage import Corrupt, Denied, Unreachable
 from graphtrial.storage.bucket import Bucket
 
 pytestmark = pytest.mark.usefixtures("s3_credentials")
@@ -173,7 +173,7 @@ def test_what_is_not_there_is_named(uri, words, server, s3_client, tmp_path):
 def test_wrong_credentials_are_named(archive, server, monkeypatch, tmp_path):
     """They are those that checkpoints use: from the environment, on Kubernetes a Secret's."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(DataError, match=r"data\.uri: s3://.*refuses access .*check the credentials, AWS_ACCESS_KEY_ID"):
+    with pytest.raises(Denied, match=r"data\.uri: s3://.*refuses access .*check the credentials, AWS_ACCESS_KEY_ID"):
         loaded(archive, tmp_path / "cache", server)
 
 
@@ -198,7 +198,7 @@ def test_an_object_altered_behind_its_checksum_is_refused(archive, server, tmp_p
     digests = importlib.import_module("graphtrial.storage.bucket").hashlib
     monkeypatch.setattr(digests, "md5", lambda **_: digests.sha256())
     monkeypatch.setattr(remote, "Bucket", Unchecked)
-    with pytest.raises(DataError, match=r"set\.tar is damaged, or was replaced while it was read"):
+    with pytest.raises(Corrupt, match=r"set\.tar is damaged, or was replaced while it was read"):
         loaded(archive, tmp_path / "cache", server)
 
 

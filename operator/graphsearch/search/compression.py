@@ -40,21 +40,22 @@ from graphtrial.contract import (
 )
 
 
-def taught_keys(settled: Settled, graph: Graph, teachers: Mapping[str, str], split: Split, seed: int) -> dict[str, str]:
+def taught_keys(
+    settled: Settled, graph: Graph, score_of: ScoreOf, teachers: Mapping[str, str], split: Split, seed: int
+) -> dict[str, str]:
     """What a run of the graph that may win publishes: a key for each network that learns; nothing without compression.
 
     Args:
         settled: The search.
         graph: Of the run.
+        score_of: By which the run is scored: other networks than those that it needs do not learn.
         teachers: Keys of the weights that the run starts from.
         split: Of the run.
         seed: Of the run.
     """
     if settled.spec.compression is None:
         return {}
-    names = [
-        node.name for node in _networks(graph, settled.spec.objective.score_of) if node.kind is not NodeKind.FROZEN
-    ]
+    names = [node.name for node in _networks(graph, score_of) if node.kind is not NodeKind.FROZEN]
     return {name: node_key(settled, graph, name, teachers, split, seed) for name in names}
 
 
@@ -130,7 +131,7 @@ def _teaching(settled: Settled, graph: Graph, split: Split, *, wins: bool) -> Gr
     teachers = teacher_keys(settled, graph, split, seed)
     publishes = published_keys(settled, graph, split, seed)
     if wins:
-        publishes |= taught_keys(settled, graph, teachers, split, seed)
+        publishes |= taught_keys(settled, graph, settled.final_score_of, teachers, split, seed)
     return GraphTrialSpec(
         search_ref=settled.name,
         index=0,
@@ -207,10 +208,9 @@ def _distilling(settled: Settled, ledger: Ledger, run: GraphTrial, way: Distilla
 
 
 def _teachers(settled: Settled, ledger: Ledger) -> list[Node]:
-    """The networks that teach: as in the comparison, the node that BestNode chose is the target."""
-    score_of = settled.spec.objective.score_of
+    """The networks that teach: those that the winning graph needs for its score."""
     _, winning = _winning(settled, ledger)
-    return _networks(winning, ScoreOf.TARGET_NODE if score_of is ScoreOf.BEST_NODE else score_of)
+    return _networks(winning, settled.final_score_of)
 
 
 def compression_graph(

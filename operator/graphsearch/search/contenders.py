@@ -37,16 +37,15 @@ _KD_TEMPERATURE = 2.0
 
 def contenders(settled: Settled, ledger: Ledger) -> list[tuple[tuple[str, ...], Graph]]:
     """The found graph or the fixed list, then the baselines of the found or the last one."""
-    score_of = settled.spec.objective.score_of
+    score_of = settled.final_score_of
     baselines = settled.spec.comparison.baselines if settled.spec.comparison else ()
     if settled.spec.graphs:
         listed = [(graph.name or settled.name, graph) for graph in settled.spec.graphs]
     else:
         assert ledger.search.winner is not None
         graph = ledger.trials[ledger.search.winner].spec.graph
-        if score_of is ScoreOf.BEST_NODE:
+        if settled.spec.objective.score_of is ScoreOf.BEST_NODE:
             graph = graph.model_copy(update={"target": ledger.search.winner_node})
-            score_of = ScoreOf.TARGET_NODE
         listed = [(FOUND, graph)]
     side = image_side(settled.spec.data.dataset, settled.spec.data.image_size)
     known = [(baseline.value, baseline_graph(baseline, listed[-1][1], score_of, side)) for baseline in baselines]

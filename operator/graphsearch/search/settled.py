@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphsearch.api import Asha, GraphSearch, GraphSearchSpec, evaluations, resolve
 from graphsearch.search.rungs import rung_numbers
-from graphtrial.contract import Training, derive
+from graphtrial.contract import ScoreOf, Training, derive
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,12 @@ class Settled:
     def asha(self) -> Asha:
         """The rungs' parameters; without a scheduler there are no rungs to apply them to."""
         return self.spec.scheduler.asha or Asha()
+
+    @property
+    def final_score_of(self) -> ScoreOf:
+        """What counts after the search: of BestNode the node that it chose, as target. A fixed list chooses none."""
+        score_of = self.spec.objective.score_of
+        return ScoreOf.TARGET_NODE if score_of is ScoreOf.BEST_NODE and self.spec.space else score_of
 
 
 def settle(search: GraphSearch, *, reports: bool = False) -> Settled:

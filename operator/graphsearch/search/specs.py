@@ -74,8 +74,10 @@ def _training(settled: Settled, trial: GraphTrial) -> Training:
 
 def objective_of(settled: Settled, trial: GraphTrial) -> Objective:
     """After the search the node chosen before is scored; a teacher is scored as itself, and so is a student."""
-    score_of = settled.spec.objective.score_of
-    chosen = trial.spec.purpose in (Purpose.COMPARE, Purpose.COMPRESS) and score_of is ScoreOf.BEST_NODE
-    if chosen or trial.spec.purpose is Purpose.PRETRAIN or trial.spec.distillation:
+    if trial.spec.purpose is Purpose.PRETRAIN or trial.spec.distillation:
         score_of = ScoreOf.TARGET_NODE
+    elif trial.spec.purpose in (Purpose.COMPARE, Purpose.COMPRESS):
+        score_of = settled.final_score_of
+    else:
+        score_of = settled.spec.objective.score_of
     return Objective(score_of=score_of, metric=settled.spec.objective.metric)

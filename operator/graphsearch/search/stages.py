@@ -224,12 +224,13 @@ def _finalists(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
 
 def _finalist(settled: Settled, trial: GraphTrial, repeat: int) -> GraphTrialSpec:
     seed, spec = seed_of(settled.spec.seed, "finalist", repeat), trial.spec
+    score_of = settled.spec.objective.score_of
     changes = {
         "purpose": Purpose.FINALIST,
         "origin": trial.index,
         "repeat": repeat,
         "seed": seed,
-        "publishes": taught_keys(settled, spec.graph, spec.teachers, Split.SEARCH, seed),
+        "publishes": taught_keys(settled, spec.graph, score_of, spec.teachers, Split.SEARCH, seed),
     }
     return spec.model_copy(update=changes)
 
@@ -285,7 +286,7 @@ def _comparison(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
             teachers = teacher_keys(settled, graph, Split.FULL, seed)
             publishes = published_keys(settled, graph, Split.FULL, seed)
             if found in names:
-                publishes |= taught_keys(settled, graph, teachers, Split.FULL, seed)
+                publishes |= taught_keys(settled, graph, settled.final_score_of, teachers, Split.FULL, seed)
             spec = GraphTrialSpec(
                 search_ref=settled.name,
                 index=0,

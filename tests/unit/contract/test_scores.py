@@ -109,6 +109,7 @@ def test_a_score_reads_the_nodes_of_its_mode(builder: GraphBuilder, score_of: Sc
     assert scored_nodes(builder.obj(), score_of) == expected
 
 
+BRANCHES = a_graph().trained("1", trunk="t").trained("2", trunk="t").trained("3").label("1").label("3")
 CHAIN = a_graph().trained("1").trained("2").trained("3").trained("4").label("3").transfer("3", "2").transfer("2", "1")
 
 
@@ -122,10 +123,12 @@ CHAIN = a_graph().trained("1").trained("2").trained("3").trained("4").label("3")
         (CHAIN.transfer("1", "3").aiming_at("2"), {"1", "2", "3"}),
         (CHAIN.ema("5", follows="4").transfer("5", "3"), {"1", "2", "3", "4", "5"}),
         (CHAIN.ensemble("5", "1", "4").transfer("5", "3"), {"1", "2", "3", "4", "5"}),
+        (BRANCHES.label("2"), {"1", "2"}),
+        (BRANCHES, {"1"}),
     ],
 )
 def test_nodes_without_a_path_to_the_target_are_not_needed(builder: GraphBuilder, needed: set[str]):
-    """Paths go along live edges, from the followed to its average, and from members to their ensemble."""
+    """Paths go along live edges, from the followed to its average, from members to their ensemble, through a trunk."""
     assert needed_nodes(builder.obj(), TARGET) == needed
 
 
@@ -142,6 +145,9 @@ def test_what_is_needed_is_closed(graph: Graph):
             if node.name in needed:
                 assert set(node.members) <= needed
                 assert node.kind is not NodeKind.EMA or node.follows in needed
+                mates = [other.name for other in graph.nodes if node.trunk and other.trunk == node.trunk]
+                fed = {edge.destination for edge in graph.live_edges()}
+                assert needed.issuperset(fed.intersection(mates))
 
 
 NODES = {"1": 0.6, "2": 0.8, "3": 0.7, "ensemble": 0.9}

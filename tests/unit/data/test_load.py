@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 
 from graphtrial.contract import Data, Labelled, Part, Split
 from graphtrial.data import DataError, load
+from graphtrial.storage import StorageError
 
 DIGITS = Data(dataset="digits")
 
@@ -136,12 +137,22 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
         load(Data(dataset="CIFAR10", uri="~/data"), Split.SEARCH)
 
 
-def test_what_the_system_refuses_is_named(tmp_path, monkeypatch):
-    """A folder that this user may not read; permission bits would not stop root."""
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.EACCES, DataError),
+        (errno.ENOENT, DataError),
+        (errno.EIO, StorageError),
+        (errno.ESTALE, StorageError),
+        (errno.EMFILE, StorageError),
+    ],
+)
+def test_what_the_system_refuses_is_named(tmp_path, monkeypatch, code, kind):
+    """Of the data it is final; of this machine, or its way to the data, another try may know nothing."""
 
     def iterdir(path):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        raise OSError(code, os.strerror(code), str(path))
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    with pytest.raises(DataError, match=f"data.uri: {tmp_path} cannot be read: Permission denied; check"):
+    with pytest.raises(kind, match=f"data.uri: {tmp_path} cannot be read: {os.strerror(code)}; check"):
         load(Data(dataset="ImageFolder", uri=str(tmp_path)), Split.SEARCH)

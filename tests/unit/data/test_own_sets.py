@@ -156,12 +156,15 @@ def test_a_test_class_beyond_the_training_ones_is_refused(monkeypatch):
 
 
 def test_classes_named_are_classes_even_without_images(monkeypatch):
-    """``classes`` says how many outputs networks get, and a label beyond it is refused."""
+    """``classes`` says how many outputs networks get, and a label beyond it is refused; a mere count says nothing."""
     module = sys.modules["mylab"]
     named = type("Named", (list,), {"classes": ["a", "b", "c", "d"]})
     items = [(BLACK, 0), (BLACK, 1)]
     monkeypatch.setattr(module, "four", giving_a(named, items), raising=False)
     assert load(of("four"), Split.FULL).classes == 4
+    counted = type("Counted", (list,), {"classes": 4})
+    monkeypatch.setattr(module, "counted", giving_a(counted, items), raising=False)
+    assert load(of("counted"), Split.FULL).classes == 2
     short = type("Short", (list,), {"classes": ["a"]})
     monkeypatch.setattr(module, "one", giving_a(short, items), raising=False)
     with pytest.raises(DataError, match="image 1 of mylab:one has class 1; expected 0 to 0"):

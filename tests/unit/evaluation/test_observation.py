@@ -85,6 +85,21 @@ def test_everything_is_said_of_every_node_and_of_all_together():
     assert Analysis.model_validate_json(json.dumps(found.to_json())) == found
 
 
+def test_together_are_those_that_the_ensemble_node_names():
+    """As the score has it: a student is no part of the ensemble that teaches it."""
+    nets = networks("resnet8", "wrn-10-1", "resnet14")
+    mean = {"name": "mean", "kind": "Ensemble", "members": ["2", "3"], "average": "Probabilities"}
+    whole = graph("resnet8", "wrn-10-1", "resnet14")
+    of_two = Graph.model_validate(whole.to_json() | {"nodes": [*whole.to_json()["nodes"], mean]})
+    seen = seen_of(nets)
+    found = analyse(of_two, nets, seen, mean=MEAN, std=STD)
+    said = torch.softmax(seen.logits["2"], 1) + torch.softmax(seen.logits["3"], 1)
+    right = (said.argmax(1) == seen.labels).double().mean().item()
+    assert found.outputs["ensemble"].accuracy == pytest.approx(right, abs=1e-6)
+    assert found.outputs["ensemble"].parameters == found.outputs["2"].parameters + found.outputs["3"].parameters
+    assert found.subsets[-1].members == ("1", "2", "3")
+
+
 def test_samples_are_small_pictures_with_a_map_of_each_node():
     """An image as it was before it was normalised, and maps from black to white."""
     nets = networks("resnet8", "wrn-10-1")

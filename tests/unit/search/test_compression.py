@@ -168,6 +168,7 @@ def test_the_node_of_best_node_decides_which_networks_teach():
     (teachers,) = compressing(world)
     spec = trial_spec(world.settled, world.ledger.search, teachers, Place(root="r", teachers="w"))
     assert (spec.objective.score_of, spec.graph.target_name) == (ScoreOf.TARGET_NODE, "2")
+    assert set(spec.publish) == {"2"}
     world.finish(teachers.index, 0.5)
     assert {node.name for node in compressing(world)[1].spec.graph.nodes} == {"student", "2", "ensemble"}
 

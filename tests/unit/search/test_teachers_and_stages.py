@@ -6,8 +6,8 @@ import pytest
 from tests.searches import HandPlayed, a_search, rebuilt
 
 from graphsearch.api import Outcome, Reason
-from graphsearch.search.specs import Place, trial_spec
-from graphtrial.contract import Purpose, Split
+from graphsearch.search.specs import Place, objective_of, trial_spec
+from graphtrial.contract import Purpose, ScoreOf, Split
 
 KL = {"type": "KL"}
 FED = {"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}}
@@ -247,6 +247,23 @@ def test_best_node_is_chosen_with_its_graph():
         world.finish(trial.index, 0.6, nodes={"1": 0.6, "2": second, "ensemble": 1.0})
     assert (world.ledger.search.winner, world.ledger.search.winner_node) == (0, "1")
     assert {trial.spec.graph.target_name for trial in world.of(Purpose.COMPARE)} == {"1"}
+
+
+def test_best_node_of_a_fixed_list_is_the_best_of_each_run():
+    """No search has chosen one, and the first node is not it for lack of another."""
+    world = a_world(a_search().graphs(distilled("kd")).scored_by("BestNode").compared(1, 1, ["MutualLearning"]))
+    compared = world.of(Purpose.COMPARE)
+    assert {objective_of(world.settled, trial).score_of for trial in compared} == {ScoreOf.BEST_NODE}
+
+
+def test_weights_that_the_user_brings_are_no_teachers_of_the_search():
+    """They were trained on images that nobody here knows: the trainer reads them where the node says."""
+    brought = {"name": "2", "kind": "Frozen", "model": "resnet8", "weights": {"uri": "s3://mine/teacher.pt"}}
+    world = a_world(a_search().graphs(distilled("kd", brought)))
+    [trial] = world.ledger.trials.values()
+    spec = trial_spec(world.settled, world.ledger.search, trial, Place(root="r", teachers="w"))
+    assert spec.teachers == {}
+    assert spec.graph.node("2").weights.uri == "s3://mine/teacher.pt"
 
 
 def test_a_frozen_node_never_counts_as_best_node():

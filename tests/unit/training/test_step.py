@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import pytest
@@ -273,10 +274,23 @@ def test_cut_edges_and_an_ensemble_that_teaches_nobody_are_absent():
         edges=(label("a"), transfer("b", "a", CUT, LossType.TOGETHER), transfer("c", "a", CUT)),
     )
     networks = networks_for(graph)
-    step = compile_step(graph, networks)
+    step = compile_step(graph, networks, needed="a")
     assert [(edge.source, edge.destination) for edge in step.edges] == [(LABEL, "a")]
     step.losses(batch())
     assert [len(networks[name].calls) for name in "ab"] == [1, 0]
+
+
+def test_a_scored_node_without_an_edge_runs_for_its_statistics():
+    """Algorithm 1 runs every node; with the first statistics its outputs would drown the others' in an ensemble."""
+    graph = Graph(nodes=(trained("a"), trained("b")), edges=(label("a"),))
+    networks = networks_for(graph)
+    step = compile_step(graph, networks)
+    before = copy.deepcopy(networks["b"].state_dict())
+    step.losses(batch()).total.backward()
+    changed = {name for name, value in networks["b"].state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"layers.1.running_mean", "layers.1.running_var", "layers.1.num_batches_tracked"}
+    assert step.names == ("a",)
+    assert all(parameter.grad is None for parameter in networks["b"].parameters())
 
 
 def semi_supervised() -> Images:

@@ -112,6 +112,9 @@ def needed_nodes(graph: Graph, score_of: ScoreOf) -> frozenset[str]:
         waiting += [edge.source for edge in graph.live_edges() if edge.destination == name]
         waiting += list(node.members)
         waiting += [node.follows] if node.follows else []
+        # A trunk is updated with the sum of its networks' gradients, whoever is scored.
+        mates = [mate.name for mate in graph.nodes if node.trunk and mate.trunk == node.trunk]
+        waiting += [mate for mate in mates if _learns(graph, mate)]
     return frozenset(needed)
 
 

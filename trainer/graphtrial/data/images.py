@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,12 +10,29 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from graphtrial.storage import StorageError
+
 _AT_ONCE = 2**20
 """Grey levels that are summed at a time."""
 
 
+_OF_THE_MACHINE = frozenset(
+    {
+        *(errno.EIO, errno.ENXIO, errno.ESTALE, errno.EREMOTEIO, errno.ENODEV),
+        *(errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+        *(errno.ETIMEDOUT, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH),
+    }
+)
+"""What another try or another node may not meet: disks, memory, network file systems."""
+
+
 class DataError(Exception):
     """The data cannot be used as asked; the message names the file or the field and what would be right."""
+
+
+def failure(error: OSError, message: str) -> DataError | StorageError:
+    """What is to be raised for an error of the operating system: the data's, which is final, or the machine's."""
+    return (StorageError if error.errno in _OF_THE_MACHINE else DataError)(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from graphtrial.data.cifar import read_cifar
 from graphtrial.data.class_folders import CLASS_FOLDERS
 from graphtrial.data.digits import read_digits
 from graphtrial.data.files import find_files
-from graphtrial.data.images import DataError, ImageSet, Part, TrialData, sums_of
+from graphtrial.data.images import DataError, ImageSet, Part, TrialData, failure, sums_of
 from graphtrial.data.listing import read_listed
 from graphtrial.data.matlab_lists import MATLAB_LISTS
 from graphtrial.data.own_sets import read_own
@@ -53,6 +53,7 @@ def load(
 
     Raises:
         DataError: If the data cannot be used as asked.
+        StorageError: If this machine cannot read or keep them now.
         Unreachable: If they lie on S3 and the server does not answer.
     """
     _check(data)
@@ -139,7 +140,7 @@ def _parts(data: Data, path: Path | None, split: Split, cache: str) -> tuple[Par
     except OSError as error:
         where = error.filename or data.uri
         message = f"data.uri: {where} cannot be read: {error.strerror or error}; check disk and permissions"
-        raise DataError(message) from error
+        raise failure(error, message) from error
     if test and test.labels.max() >= part.classes:
         message = f"data.uri: a test image of {data.dataset} has class {test.labels.max()}; training has {part.classes}"
         raise DataError(message)

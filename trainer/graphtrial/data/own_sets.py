@@ -53,7 +53,9 @@ def read_own(name: str, root: Path | None, stored: int, *, train: bool, sized: b
         kinds.log()
 
     pixels = cached("", "", (len(images), stored, stored, 3), rows)
-    named = tuple(str(each) for each in getattr(images, "classes", ()))
+    given = getattr(images, "classes", ())
+    # Some sets say there how many there are.
+    named = tuple(map(str, given)) if isinstance(given, list | tuple) else ()
     classes = len(named) or int(labels.max()) + 1
     if strangers := np.nonzero(labels >= classes)[0].tolist():
         place = strangers[0]

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 from graphtrial.contract import Checkpoint
 from graphtrial.data.cache import locked
-from graphtrial.data.images import DataError
-from graphtrial.storage import StorageError, Unreachable
+from graphtrial.data.images import DataError, failure
+from graphtrial.storage import Missing, StorageError, Unreachable
 from graphtrial.storage.bucket import Bucket, S3Object
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,8 @@ def local_copy(uri: str, cache: str, server: Checkpoint | None) -> Iterator[Path
             find, the same as for checkpoints: on Kubernetes those of ``checkpoint.credentialsSecretRef``.
 
     Raises:
-        DataError: If there is nothing, access is refused, or the copy fits nowhere.
+        DataError: If there is nothing.
+        StorageError: If access is refused, the transfer breaks, or the copy fits nowhere.
         Unreachable: If the server does not answer.
     """
     if cache:
@@ -65,7 +66,7 @@ def local_copy(uri: str, cache: str, server: Checkpoint | None) -> Iterator[Path
         except OSError as error:
             reason = error.strerror or error
             message = f"data.uri: {folder} cannot hold a copy of {uri}: {reason}; make room, or name a cacheVolume"
-            raise DataError(message) from error
+            raise failure(error, message) from error
         yield copied
 
 
@@ -89,8 +90,8 @@ def _fetched(uri: str, folder: Path, server: Checkpoint | None) -> Path:
     except Unreachable:
         raise
     except StorageError as error:
-        message = f"data.uri: {error}"
-        raise DataError(message) from error
+        # Credentials may be renewed and a broken transfer repeated; what is not there stays away.
+        raise (DataError if isinstance(error, Missing) else type(error))(f"data.uri: {error}") from error
 
 
 def _bucket(name: str, server: Checkpoint | None) -> Bucket:
@@ -130,6 +131,9 @@ def _fetch(bucket: Bucket, objects: Mapping[str, S3Object], place: Path, tempora
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as file:
             bucket.download(each, file)
+            # Copies are known by their size: after a power cut one must not be as long and full of zeros.
+            file.flush()
+            os.fsync(file.fileno())
         os.utime(target, (each.modified, each.modified))
 
     try:

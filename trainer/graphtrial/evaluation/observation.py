@@ -28,8 +28,10 @@ from graphtrial.contract import (
     PairAnalysis,
     Precision,
     SampleAnalysis,
+    ScoreOf,
     SubsetAnalysis,
     correlation,
+    scored_nodes,
 )
 from graphtrial.evaluation.analysis import (
     attention_error,
@@ -124,10 +126,11 @@ def analyse(graph: Graph, networks: Mapping[str, nn.Module], seen: Seen, *, mean
     outputs = {
         name: _output(seen.logits[name], seen.labels, _parameters([networks[name]]), flops[name]) for name in names
     }
-    if len(names) > 1:
-        combined = ensemble(list(seen.logits.values()), average)
-        parameters = _parameters(networks[name] for name in names)
-        outputs[ENSEMBLE] = _output(combined, seen.labels, parameters, sum(flops.values()))
+    members = [name for name in scored_nodes(graph, ScoreOf.ENSEMBLE) if name in names]
+    if len(members) > 1:
+        combined = ensemble([seen.logits[name] for name in members], average)
+        parameters = _parameters(networks[name] for name in members)
+        outputs[ENSEMBLE] = _output(combined, seen.labels, parameters, sum(flops[name] for name in members))
     pairs = tuple(
         _pair(first, second, seen, delta_accuracy(together[first, second], accuracies[first], accuracies[second]))
         for first, second in itertools.combinations(names, 2)

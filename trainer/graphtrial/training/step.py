@@ -84,7 +84,7 @@ class GraphStep:
             device: Where networks, images and labels live.
         """
         edges = [edge for edge in graph.live_edges() if edge.destination in needed]
-        parts = _parts(graph, edges)
+        parts = _parts(graph, edges, needed)
         learning = {edge.destination for edge in edges}
         self.names = tuple(node.name for node in graph.nodes if node.name in learning)
         self.step_count = torch.zeros((), dtype=torch.int64, device=device)
@@ -131,8 +131,12 @@ def _said(names: Sequence[str], part: Part, outputs: _Outputs) -> Said:
     return Said(tuple(names), logits, tuple(out.branch for out in of_part), tuple(out.map for out in of_part))
 
 
-def _parts(graph: Graph, edges: Sequence[Edge]) -> dict[str, tuple[Part, ...]]:
-    """The parts that each network runs over, in the graph's order of nodes; those without any are not run."""
+def _parts(graph: Graph, edges: Sequence[Edge], needed: frozenset[str]) -> dict[str, tuple[Part, ...]]:
+    """The parts that each network runs over, in the graph's order of nodes; those without any are not run.
+
+    A trained node without a live edge runs all the same where it is needed, for its BatchNorm's statistics: its random
+    outputs would enter an ensemble at a hundred times the others' scale (algorithm 1 runs every node).
+    """
     semi_supervised = graph.semi_supervised
     members = {node.name: node.members for node in graph.nodes if node.kind is NodeKind.ENSEMBLE}
     found: dict[str, set[Part]] = {node.name: set() for node in graph.nodes if node.name not in members}
@@ -143,6 +147,9 @@ def _parts(graph: Graph, edges: Sequence[Edge]) -> dict[str, tuple[Part, ...]]:
         found[edge.destination].add(Part.DESTINATION if semi_supervised else Part.LABELLED)
         for name in members.get(edge.source, (edge.source,)):
             found[name].add(Part.SOURCE if semi_supervised else Part.LABELLED)
+    for node in graph.nodes:
+        if node.kind is NodeKind.TRAINED and node.name in needed and not found[node.name]:
+            found[node.name].add(Part.LABELLED)
     return {name: tuple(sorted(parts)) for name, parts in found.items() if parts}
 
 
