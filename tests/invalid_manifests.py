@@ -395,6 +395,10 @@ _BY_THE_OPERATOR = {
         },
         "graphs[1].nodes[5].name",
     ),
+    "a stage starts from a network that its graph has no use for": (
+        {"graphs.0.nodes.1": {"name": "z", "model": "resnet8"}, "graphs.1.nodes.0.weights.node.node": "z"},
+        "graphs[1].nodes[0].weights.node.node",
+    ),
 }
 
 _OF_TRIALS = {

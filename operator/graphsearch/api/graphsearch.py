@@ -24,6 +24,7 @@ from graphtrial.contract import (
     Violation,
     gives_logits_only,
     image_side,
+    needed_nodes,
     refuse,
     score_violations,
 )
@@ -257,6 +258,9 @@ class GraphSearchSpec(Model):
                     found.append(Violation((*where, "node"), message))
                 elif earlier[start.graph].node(start.node).model != node.model:
                     found.append(Violation((*where, "node"), f"is not a {node.model}, which this node is"))
+                elif start.node not in needed_nodes(earlier[start.graph], self.objective.score_of):
+                    message = f"has no path to what graph {start.graph!r} is scored by, and is not trained there"
+                    found.append(Violation((*where, "node"), message))
             earlier[graph.name] = graph
         return found
 

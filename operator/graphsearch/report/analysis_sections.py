@@ -12,7 +12,7 @@ from html import escape
 
 from graphsearch.report.embedding import MISSING
 from graphsearch.report.markup import Html, element, fold, join, paragraph, picture, section, table
-from graphsearch.report.record import SearchRecord, contender_analyses
+from graphsearch.report.record import SearchRecord, analysed_runs, contender_analyses
 from graphsearch.report.wording import METRICS, counted, score_text, size_text
 from graphtrial.contract import ENSEMBLE, MOST_SUBSETS, Analysis, Graph, Metric, correlation, score_modes
 
@@ -84,10 +84,14 @@ def _modes(graph: Graph, analysis: Analysis) -> list[Html]:
     """The scores of spec 5.3 side by side."""
     if len(analysis.outputs) < 3:
         return []
-    modes = score_modes(graph, {name: output.accuracy for name, output in analysis.outputs.items()})
+    modes = _accuracies(graph, analysis)
     names = {"target": "target", "best": "best node", "mean": "mean of the nodes", "ensemble": "ensemble"}
     said = ", ".join(f"{words} {_percent(modes[name])}" for name, words in names.items() if name in modes)
     return [paragraph(f"Accuracy of the {said}.")]
+
+
+def _accuracies(graph: Graph, analysis: Analysis) -> dict[str, float]:
+    return score_modes(graph, {name: output.accuracy for name, output in analysis.outputs.items()})
 
 
 def _subsets(analysis: Analysis) -> list[Html]:
@@ -126,24 +130,20 @@ def diversity_section(record: SearchRecord, charts: Sequence[str]) -> Html:
         else "There are too few different pairs for a correlation."
     )
     chart = picture("diversity", "Gain of an ensemble of two nodes against their MutualKL")
-    listings = [*_contenders(contenders), *(_pairs(analysis) if analysis else [])]
+    listings = [*_contenders(record), *(_pairs(analysis) if analysis else [])]
     return section("diversity", "How its networks differ", paragraph(told), chart, *listings)
 
 
-def _contenders(contenders: dict[str, list[Analysis]]) -> list[Html]:
-    """Table 4.6: node mean, ensemble and attention error of each contender, over its runs."""
+def _contenders(record: SearchRecord) -> list[Html]:
+    """Table 4.6: mean of the nodes whose ensemble is formed, ensemble and attention error, over a contender's runs."""
     rows = []
-    for name, analyses in contenders.items():
-        nodes = [
-            statistics.fmean(output.accuracy for node, output in found.outputs.items() if node != ENSEMBLE)
-            for found in analyses
-            if ENSEMBLE in found.outputs
-        ]
-        if nodes:
-            together = [found.outputs[ENSEMBLE].accuracy for found in analyses if ENSEMBLE in found.outputs]
+    for name, runs in analysed_runs(record).items():
+        analyses = [record.analyses[run.index] for run in runs]
+        modes = [_accuracies(run.spec.graph, found) for run, found in zip(runs, analyses, strict=True)]
+        if together := [mode for mode in modes if ENSEMBLE in mode]:
             errors = [found.attention_error for found in analyses if found.attention_error is not None]
-            spread = _mean_std(errors, 1, ".1f")
-            rows.append((name, _mean_std(nodes, 100, ".1f"), _mean_std(together, 100, ".1f"), spread, f"{len(nodes)}"))
+            scores = (_mean_std([mode[which] for mode in together], 100, ".1f") for which in ("mean", ENSEMBLE))
+            rows.append((name, *scores, _mean_std(errors, 1, ".1f"), f"{len(together)}"))
     if not rows:
         return []
     head = ("Graph", "Mean of nodes (%)", "Ensemble (%)", "Attention error", "Runs")

@@ -154,13 +154,18 @@ def contender_text(row: Row) -> str:
     return name[0].upper() + name[1:]
 
 
-def contender_analyses(record: SearchRecord) -> dict[str, list[Analysis]]:
-    """What is said of the networks of each contender, run by run, the found graph first; of that alone without any."""
-    named: dict[str, list[Analysis]] = {}
+def analysed_runs(record: SearchRecord) -> dict[str, list[GraphTrial]]:
+    """The runs of each contender of which an analysis is there, the found graph first; that alone without any."""
+    named: dict[str, list[GraphTrial]] = {}
     for row in record.comparison:
-        runs = [trial.index for trial in record.of(Purpose.COMPARE) if trial.spec.contenders == row.names]
-        if analyses := [record.analyses[index] for index in runs if index in record.analyses]:
-            named[contender_text(row)] = analyses
+        runs = [trial for trial in record.of(Purpose.COMPARE) if trial.spec.contenders == row.names]
+        if analysed := [trial for trial in runs if trial.index in record.analyses]:
+            named[contender_text(row)] = analysed
     if not named and record.found is not None and record.found.trial.index in record.analyses:
-        named["The best graph"] = [record.analyses[record.found.trial.index]]
+        named["The best graph"] = [record.found.trial]
     return named
+
+
+def contender_analyses(record: SearchRecord) -> dict[str, list[Analysis]]:
+    """What is said of the networks of each contender, run by run."""
+    return {name: [record.analyses[run.index] for run in runs] for name, runs in analysed_runs(record).items()}
