@@ -15,7 +15,8 @@ from graphsearch.search.planner import plan
 from graphsearch.search.replay import contradictions
 from graphsearch.search.simulator import Simulation
 from graphsearch.search.space import draw
-from graphtrial.contract import NodeKind, Purpose, ScoreOf, derive
+from graphsearch.search.specs import Place, trial_spec
+from graphtrial.contract import NodeKind, Purpose, ScoreOf, derive, needed_nodes, score_violations
 
 ENOUGH = 20_000
 """Events after which a small search that has not ended never will."""
@@ -350,3 +351,16 @@ def test_a_changed_wish_is_followed_at_any_moment(search, seed, state):
     ledger = play(world)
     ends = {attempt.end for trial in ledger.trials.values() for attempt in trial.status.attempts}
     assert ends <= {AttemptEnd.DONE, AttemptEnd.SAVED, AttemptEnd.LOST}
+
+
+@few
+@given(searches(), seeds)
+def test_every_trial_is_told_what_its_trainer_can_do(search, seed):
+    """What it publishes it trains, what is scored learns, and whoever starts from weights is told where they lie."""
+    ledger, settled = play(a_world(search, seed, faulty=False)), search.settled()
+    for trial in ledger.trials.values():
+        spec = trial_spec(settled, ledger.search, trial, Place(root="r", teachers="w"))
+        needed = needed_nodes(spec.graph, spec.objective.score_of)
+        assert score_violations(spec.graph, spec.objective.score_of) == []
+        assert needed.issuperset(spec.publish)
+        assert {node.name for node in spec.graph.nodes if node.weights} == set(spec.teachers)
