@@ -261,15 +261,17 @@ def _with_winner(settled: Settled, ledger: Ledger, winner: int) -> SearchFacts:
 
 
 def _best_node(ledger: Ledger, winner: int) -> str:
-    """The node with the highest mean over the winner's repeats; the target where no node was scored."""
+    """The node with the highest mean over the winner's repeats; where none told its score, the target if it learns."""
     runs = [t for t in _succeeded(ledger, Purpose.FINALIST) if t.spec.origin == winner] or [ledger.trials[winner]]
     graph = ledger.trials[winner].spec.graph
+    learners = scored_nodes(graph, ScoreOf.BEST_NODE)
     means = {
         name: statistics.fmean(run.status.nodes[name] for run in runs)
-        for name in scored_nodes(graph, ScoreOf.BEST_NODE)
+        for name in learners
         if all(name in run.status.nodes for run in runs)
     }
-    return max(means, key=lambda name: means[name], default=graph.target_name)
+    some = graph.target_name if graph.target_name in learners else learners[0]
+    return max(means, key=lambda name: means[name], default=some)
 
 
 def _comparison(settled: Settled, ledger: Ledger) -> list[GraphTrial]:

@@ -354,9 +354,11 @@ def test_a_changed_wish_is_followed_at_any_moment(search, seed, state):
 
 
 @few
-@given(searches(), seeds)
-def test_every_trial_is_told_what_its_trainer_can_do(search, seed):
+@given(searches(), seeds, st.booleans())
+def test_every_trial_is_told_what_its_trainer_can_do(search, seed, chooses_node):
     """What it publishes it trains, what is scored learns, and whoever starts from weights is told where they lie."""
+    if chooses_node:
+        search = search.scored_by("BestNode").having(compression={"student": "resnet8", "temperatures": [1]})
     ledger, settled = play(a_world(search, seed, faulty=False)), search.settled()
     for trial in ledger.trials.values():
         spec = trial_spec(settled, ledger.search, trial, Place(root="r", teachers="w"))
