@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphtrial.contract import Evaluation, TrialResult
+from graphtrial.contract import Evaluation, RungScore, TrialResult
 from graphtrial.training.last_words import LastWords
 
 CURVE = tuple(
@@ -34,6 +34,19 @@ def test_of_the_curves_only_the_end_is_told(tmp_path):
     path = tmp_path / "words"
     LastWords(str(path)).end(TrialResult(attempt=1, evaluations=CURVE))
     assert read(path).evaluations == (CURVE[1].model_copy(update={"losses": {}}),)
+
+
+def test_the_longest_of_it_fits_where_kubernetes_keeps_it(tmp_path):
+    """Sixteen networks of long names, every rung of a million evaluations, and an error that does not end."""
+    path, names = tmp_path / "words", [f"{number:0>40}" for number in range(16)]
+    scores = dict.fromkeys((*names, "ensemble"), 0.12345678901234566)
+    last = Evaluation(number=10**6, step=10**9, score=0.12345678901234567, nodes=scores, losses=scores, seconds=1e9 / 3)
+    rungs = tuple(RungScore(rung=2**number, score=0.12345678901234567) for number in range(20))
+    whole = TrialResult(attempt=40, rungs=rungs, evaluations=(last,), exit_code=1, message="\U0001f600" * 10_000)
+    LastWords(str(path)).end(whole)
+    assert path.stat().st_size <= 4096
+    assert (read(path).rungs, read(path).evaluations[0].nodes) == (rungs, scores)
+    assert read(path).message == "\U0001f600" * 250 + "..."
 
 
 def test_nothing_is_left_where_nobody_asks(tmp_path, monkeypatch):

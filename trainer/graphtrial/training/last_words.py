@@ -16,6 +16,8 @@ from graphtrial.contract import TrialResult
 
 VARIABLE = "GRAPHTRIAL_TERMINATION_LOG"
 """The environment variable that names the file."""
+_MESSAGE_LENGTH = 250
+"""Characters of a message that are kept; a longer one Kubernetes would cut in the middle of the JSON."""
 
 
 class LastWords:
@@ -44,5 +46,6 @@ class LastWords:
         if not self._path:
             return
         last = tuple(evaluation.model_copy(update={"losses": {}}) for evaluation in result.evaluations[-1:])
-        short = result.model_copy(update={"evaluations": last, "conflicts": (), "exports": ()})
+        message = result.message if len(result.message) <= _MESSAGE_LENGTH else f"{result.message[:_MESSAGE_LENGTH]}..."
+        short = result.model_copy(update={"evaluations": last, "conflicts": (), "exports": (), "message": message})
         Path(self._path).write_text(short.model_dump_json(by_alias=True, exclude_defaults=True))
