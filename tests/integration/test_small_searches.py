@@ -18,6 +18,8 @@ from tests.shared_data import some_images
 
 from graphsearch.api import GraphTrial, Outcome, Reason
 from graphsearch.local import Folder
+from graphsearch.search.replay import contradictions
+from graphsearch.search.settled import settle
 from graphtrial.contract import Evaluation, LossType, Node, NodeKind, Purpose
 
 EXAMPLES = Path(__file__).parents[2] / "examples/small"
@@ -93,13 +95,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Run]:
 
 @pytest.mark.parametrize("chapter", [3, 4, 5])
 def test_a_small_search_ends_with_every_score_recorded(small: Callable[[int], Run], chapter: int):
-    """Every trial ends as it should, weak ones are stopped, and the winner is compared on the test images."""
+    """Every trial ends as it should, decisions follow from scores, and the winner is compared on the test images.
+
+    Which ones are stopped depends on the order of two trials' reports, and so on what else the machine does.
+    """
     done = small(chapter)
     assert done.folder.facts().reason is Reason.COMPLETED
     searched = done.trials()
     assert len(searched) == done.folder.manifest().spec.budget.max_trials
     outcomes = [trial.status.outcome for trial in searched]
-    assert set(outcomes) == {Outcome.SUCCEEDED, Outcome.STOPPED}
+    assert Outcome.SUCCEEDED in outcomes
+    assert set(outcomes) <= {Outcome.SUCCEEDED, Outcome.STOPPED}
+    assert contradictions(settle(done.folder.manifest()), searched) == []
     for trial in searched:
         assert trial.status.rungs
         assert all(rung.score is not None and 0 <= rung.score <= 1 for rung in trial.status.rungs)

@@ -46,7 +46,7 @@ async def _steer(session: Session, name: str, wanted: DesiredState, wait: bool) 
 
 
 def has_come(obj: Object, wanted: DesiredState) -> bool:
-    """Whether a search's status shows what is wanted of it; of one that has ended nothing more will show.
+    """Whether a search's status shows what is wanted of it; of one that has ended, or is refused, nothing more will.
 
     Paused has come when nothing trains any more, Running when the operator has taken note, the final states when the
     search has ended.
@@ -55,6 +55,10 @@ def has_come(obj: Object, wanted: DesiredState) -> bool:
     conditions = {condition.type: condition for condition in status.conditions}
     succeeded = conditions.get(ConditionType.SUCCEEDED)
     if succeeded is not None and succeeded.status is not ConditionStatus.UNKNOWN:
+        return True
+    accepted = conditions.get(ConditionType.ACCEPTED)
+    is_seen = accepted is not None and accepted.observed_generation >= obj["metadata"]["generation"]
+    if accepted is not None and is_seen and accepted.status is ConditionStatus.FALSE:
         return True
     progressing = conditions.get(ConditionType.PROGRESSING)
     if progressing is None or progressing.observed_generation < obj["metadata"]["generation"]:

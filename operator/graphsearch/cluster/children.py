@@ -28,6 +28,9 @@ _PATIENCE_SECONDS = 2.0
 _DELETED_AT_A_TIME = 8
 """Jobs of a search that is gone."""
 _ASKED_EVERY_SECONDS = 2.0
+_OVER = ("Complete", "Failed")
+_ENDINGS = (*_OVER, "SuccessCriteriaMet", "FailureTarget")
+"""Conditions of a Job that will not run any more; one that Kueue let go keeps ``Suspended``, which is False then."""
 _PAGE = 100
 """Objects that are in memory whole at a time."""
 
@@ -148,7 +151,7 @@ class Children:
         that its default flags allow it.
         """
         phases = {pod.get("status", {}).get("phase") for pod in self.pods(job["metadata"]["name"])}
-        return "Failed" in phases and phases <= {"Failed", "Succeeded"} and not _is_over(job)
+        return "Failed" in phases and phases <= {"Failed", "Succeeded"} and not _has(job, _OVER)
 
     def forget_gone(self, open_jobs: Collection[str]) -> None:
         """What pods have said that are gone is needed only until the end of their attempt is recorded.
@@ -176,7 +179,7 @@ class Children:
             for event in (await self._client.list(EVENTS, self._namespace, fields=selector))[0]:
                 about = event["involvedObject"]
                 # Kueue names a Workload after its Job.
-                name = owners.get(about.get("uid", "")) or about["name"].removeprefix("job-").rpartition("-")[0]
+                name = owners.get(about.get("uid", "")) or about.get("name", "").removeprefix("job-").rpartition("-")[0]
                 found.setdefault(name, []).append(event)
         before, self.announced = self.announced, found
         return found != before
@@ -189,36 +192,36 @@ class Children:
         """Jobs of which no container has begun."""
         for name, job in self.jobs.items():
             status = job.get("status", {})
-            ended = any(status.get(count) for count in ("succeeded", "failed")) or status.get("conditions")
+            ended = any(status.get(count) for count in ("succeeded", "failed")) or _has(job, _ENDINGS)
             if "deletionTimestamp" in job["metadata"] or (ended and not job["spec"].get("suspend")):
                 continue
             if not any(_has_begun(pod) for pod in self._pods.get(name, {}).values()):
                 yield job
 
-    async def delete(self, job: Object) -> None:
-        """Have a Job's pods save and stop, and the Job go.
+    async def delete(self, name: str) -> None:
+        """Have the pods of a Job save and stop, also where it is gone already, and the Job go.
 
         The pods are deleted as well: the garbage collector takes about 20 objects a second and would leave devices
         busy for minutes behind a large search. They come first: the Job controller takes its finalizer off a pod at
         each news of it once its Job is gone, and of its writes there are few.
         """
-        metadata = job["metadata"]
-        for pod in self.pods(metadata["name"]):
+        for pod in self.pods(name):
             if not pod.get("gone") and "deletionTimestamp" not in pod["metadata"]:
                 await self._client.delete(PODS, self._namespace, pod["metadata"]["name"], uid=pod["metadata"]["uid"])
-        await self._client.delete(JOBS, self._namespace, metadata["name"], uid=metadata["uid"])
-        self._moved.add(metadata["name"])
+        if (job := self.jobs.get(name)) is not None:
+            await self._client.delete(JOBS, self._namespace, name, uid=job["metadata"]["uid"])
+        self._moved.add(name)
 
     async def delete_all(self) -> None:
         """Have everything save and stop."""
         await self._list(math.inf)
         places = asyncio.Semaphore(_DELETED_AT_A_TIME)
 
-        async def delete(job: Object) -> None:
+        async def delete(name: str) -> None:
             async with places:
-                await self.delete(job)
+                await self.delete(name)
 
-        await asyncio.gather(*(delete(job) for job in self.jobs.values()))
+        await asyncio.gather(*(delete(name) for name in self.jobs.keys() | self._pods.keys()))
 
 
 def _selector(job: Object, pods: Sequence[Object]) -> str:
@@ -240,9 +243,10 @@ def _created_at(job: Object) -> float | None:
     return time_of(job["metadata"].get("creationTimestamp"))
 
 
-def _is_over(job: Object) -> bool:
-    conditions = job.get("status", {}).get("conditions", ())
-    return any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
+def _has(job: Object, conditions: Collection[str]) -> bool:
+    """Whether one of these is true."""
+    found = job.get("status", {}).get("conditions", ())
+    return any(each["type"] in conditions and each["status"] == "True" for each in found)
 
 
 def _has_begun(pod: Object) -> bool:

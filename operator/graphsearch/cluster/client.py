@@ -306,11 +306,12 @@ class Client:
         query |= {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
         while True:
             page = await self._request("GET", kind, kind.path(namespace), query)
-            for item in page["items"]:
+            items = page.get("items") or []
+            for item in items:
                 # Lists of built-in kinds leave out what every item is.
                 item.setdefault("apiVersion", kind.group_version)
                 item.setdefault("kind", kind.kind)
-            yield page["items"], page["metadata"].get("resourceVersion", "")
+            yield items, page["metadata"].get("resourceVersion", "")
             query["continue"] = page["metadata"].get("continue", "")
             if not query["continue"]:
                 return
@@ -337,7 +338,10 @@ class Client:
                 self._observer(verb, kind.plural, status)
         if status >= 300:
             raise error_of(status, said, f"{verb} {path}")
-        answer: Object = json.loads(said)
+        try:
+            answer: Object = json.loads(said)
+        except ValueError:
+            raise UnavailableError(status, "NoAnswer", f"{verb} {path}: what came is not JSON: {said[:80]!r}") from None
         return answer
 
 

@@ -117,7 +117,7 @@ def look(
         return Seen(Running(identity, started_at), pod=_live(pod, container, started_at, metrics_port))
     waiting = _waiting(pod, container, events)
     since = _scheduled_at(pod) or _created_at(pod)
-    return Seen(_too_late(waiting, since, now, deadline) or Running(identity, None), waiting)
+    return Seen(too_late(waiting, since, now, deadline) or Running(identity, None), waiting)
 
 
 def time_of(text: str | None) -> float | None:
@@ -154,7 +154,7 @@ def _without_pod(job: Object, events: Sequence[Object], now: float, deadline: fl
         return Seen(Running(identity, None), (TrialReason.QUEUED, _queue_message(job, events)))
     waiting = _refused(events) or (TrialReason.STARTING, "its Job is made and has no pod yet")
     since = began or time_of(job["metadata"].get("creationTimestamp")) or now
-    ended = _too_late(waiting, since, now, deadline) if waiting[0] is TrialReason.POD_REFUSED else None
+    ended = too_late(waiting, since, now, deadline) if waiting[0] is TrialReason.POD_REFUSED else None
     return Seen(ended or Running(identity, None), waiting)
 
 
@@ -167,9 +167,12 @@ def _queue_message(job: Object, events: Sequence[Object]) -> str:
 
 def _refused(events: Sequence[Object]) -> Waiting | None:
     message = _latest(events, frozenset({"FailedCreate"}))
-    if not message:
-        return None
-    return (TrialReason.QUOTA_EXCEEDED if "exceeded quota" in message else TrialReason.POD_REFUSED), message
+    return refusal(message) if message else None
+
+
+def refusal(message: str) -> Waiting:
+    """Why the API server lets a Job or its pod not be made; a quota may free itself."""
+    return (TrialReason.QUOTA_EXCEEDED if "exceeded quota" in message else TrialReason.POD_REFUSED), _short(message)
 
 
 def _latest(events: Sequence[Object], reasons: frozenset[str]) -> str:
@@ -311,13 +314,18 @@ def _waiting(pod: Object, container: Object, events: Sequence[Object]) -> Waitin
     return TrialReason.STARTING, "its container is being made" if scheduled else "its pod is made"
 
 
-def _too_late(waiting: Waiting, since: float, now: float, deadline: float) -> Ended | None:
+def too_late(waiting: Waiting, since: float, now: float, deadline: float) -> Ended | None:
     """The end of an attempt that has had its time to start."""
     reason, message = waiting
     if reason in _PATIENT or now - since <= deadline:
         return None
     said = f"{reason}: {message}"
     return Ended(None, message=_short(said), never_started=reason)
+
+
+def has_told(pods: Sequence[Object]) -> bool:
+    """Whether one of these has said how its container ended."""
+    return any("terminated" in _container(pod).get("state", {}) for pod in pods)
 
 
 def _scheduled_at(pod: Object) -> float | None:

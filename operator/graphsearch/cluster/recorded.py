@@ -79,6 +79,9 @@ class Recorded:
         except ManifestError as error:
             _log.error("%s", error)
             return
+        if known is not None and _has_fewer_facts(trial, self.ledger.trials[index]):
+            # An object that was just made anew, and is not written yet: facts never disappear.
+            return
         self.ledger.put(trial)
         self._remember(trial, shown, obj["metadata"])
 
@@ -184,3 +187,8 @@ def owner_of(obj: Object) -> Object:
 def _version(metadata: Mapping[str, object]) -> int:
     """Versions of one object are numbers that rise (KEP-5504)."""
     return int(str(metadata["resourceVersion"]))
+
+
+def _has_fewer_facts(trial: GraphTrial, known: GraphTrial) -> bool:
+    new, old = trial.status, known.status
+    return len(new.rungs) < len(old.rungs) or len(new.attempts) < len(old.attempts)

@@ -7,6 +7,7 @@ below what the API server takes, so that no object grows with the search.
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterable, Mapping
 
 from graphsearch.api import API_VERSION, GraphSearch, GraphTrial, SearchFacts
@@ -46,7 +47,9 @@ def report_objects(
     """
     reported = (found for found in trials if found.spec.purpose is not Purpose.REPORT)
     parts = pack(manifest(settled, namespace), facts, reported, _PART_BYTES)
-    maps = [_config_map(trial, number, part, namespace, labels, owner) for number, part in enumerate(parts)]
+    # Parts of two packings, as of an operator that is killed between two of them, must not meet in one archive.
+    prefix = f"{trial.name}-{hashlib.sha256(b''.join(parts)).hexdigest()[:10]}"
+    maps = [_config_map(prefix, number, part, namespace, labels, owner) for number, part in enumerate(parts)]
     sources = [{"configMap": {"name": made["metadata"]["name"]}} for made in maps]
     volume = {"name": jobs.FACTS_VOLUME, "projected": {"sources": sources}}
     mount = {"name": jobs.FACTS_VOLUME, "mountPath": jobs.FACTS, "readOnly": True}
@@ -88,15 +91,15 @@ def _store(settled: Settled, facts: SearchFacts, namespace: str, install: Instal
 
 
 def _config_map(
-    trial: GraphTrial, number: int, part: bytes, namespace: str, labels: Mapping[str, str], owner: Object
+    prefix: str, number: int, part: bytes, namespace: str, labels: Mapping[str, str], owner: Object
 ) -> Object:
-    """One part of the facts; named after the trial, for every attempt reads the same ones."""
+    """One part of the facts."""
     name = part_name(number)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": f"{trial.name}-{name.removesuffix('.gz')}",
+            "name": f"{prefix}-{name.removesuffix('.gz')}",
             "namespace": namespace,
             "labels": dict(labels),
             "ownerReferences": [owner],

@@ -244,7 +244,7 @@ def _message(ledger: Ledger, reason: Reason) -> str:
 
 
 def _comparison(settled: Settled, ledger: Ledger) -> tuple[ContenderStatus, ...]:
-    return tuple(_contender(row) for row in compare(ledger.trials.values(), found_name(settled)))
+    return tuple(_contender(row) for row in compare(ledger.of(Purpose.COMPARE), found_name(settled)))
 
 
 def _contender(row: Row) -> ContenderStatus:

@@ -27,10 +27,10 @@ from graphsearch.api import names as n
 from graphsearch.api.wire import Object
 from graphsearch.cluster import jobs, report_job
 from graphsearch.cluster.children import Children
-from graphsearch.cluster.client import CONFIG_MAPS, JOBS, Client, ConflictError
+from graphsearch.cluster.client import CONFIG_MAPS, JOBS, Client, ConflictError, ForbiddenError, InvalidError
 from graphsearch.cluster.install import Install
 from graphsearch.cluster.lanes import lanes, side_by_side
-from graphsearch.cluster.pods import LivePod, Seen, look
+from graphsearch.cluster.pods import LivePod, Seen, Waiting, has_told, look, refusal, too_late
 from graphsearch.cluster.reading import Reader
 from graphsearch.cluster.recorded import NameTakenError, Recorded, is_owned, owner_of
 from graphsearch.cluster.remarks import Remarks
@@ -67,8 +67,19 @@ _WAIT_SECONDS = 1.0
 """Between two looks while attempts wait to run: deadlines pass without an event."""
 _SHOWN_AFTER_SECONDS = 2.0
 """For which an attempt may be on its way to run before that is worth a write."""
+_REFUSED_SECONDS = 5.0
+"""Between two tries to make a Job that the API server refuses."""
 _TAKEN_SECONDS = 5.0
 """Between two looks at a name that is taken."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What the API server last said of a Job that it does not let be made, and since when it has."""
+
+    since: float
+    tried_at: float
+    waiting: Waiting
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,8 @@ class ClusterWorld:
         """What its trial shows of each open attempt."""
         self._starting_at: dict[Key, float] = {}
         """When an attempt was first seen on its way to run."""
+        self._refused: dict[Key, Refused] = {}
+        """Attempts whose Job the API server would not make."""
         self._remarks = Remarks(self._object_of)
         self._may_say_why = False
         """Whether the last turn heard why an attempt waits, which the next one shows."""
@@ -190,20 +203,22 @@ class ClusterWorld:
             metrics_port=self._seat.install.metrics_port,
         )
         if job is None and all(pod.get("gone") for pod in pods):
-            return self._gone(attempt, seen, asked, now)
+            return self._gone(key, attempt, seen if has_told(pods) or not asked else Seen(), asked, now)
         return seen
 
-    def _gone(self, attempt: Attempt, seen: Seen, asked: bool, now: float) -> Seen:
+    def _gone(self, key: Key, attempt: Attempt, seen: Seen, asked: bool, now: float) -> Seen:
         """Neither Job nor pod is there: how it ended is known from its last words, or from having been asked to."""
-        last = seen.observation
-        if isinstance(last, Ended) and (last.exit_code is not None or not asked):
+        if isinstance(seen.observation, Ended):
             return seen
         seconds = max(0.0, now - attempt.started_at) if attempt.started_at else 0.0
         if asked:
             return replace(seen, observation=Ended(ExitCode.STOPPED, seconds))
         if attempt.identity:
             return replace(seen, observation=Ended(None, seconds, "its Job and pod are gone"))
-        return Seen()
+        if (refused := self._refused.get(key)) is None:
+            return Seen()
+        deadline = self.settled.spec.trainer.start_deadline_seconds
+        return Seen(too_late(refused.waiting, refused.since, now, deadline), refused.waiting)
 
     def _take(self, key: Key, seen: Seen) -> None:
         self._seen[key] = seen
@@ -298,6 +313,7 @@ class ClusterWorld:
         self._seen.pop(key, None)
         self._told.pop(key, None)
         self._starting_at.pop(key, None)
+        self._refused.pop(key, None)
         self._asked.discard(key)
 
     def _shown(self, trial: GraphTrial) -> GraphTrialObjectStatus:
@@ -314,14 +330,25 @@ class ClusterWorld:
 
     async def _start(self, trial: GraphTrial) -> None:
         assert trial.attempt is not None
-        key = (trial.index, trial.attempt.number)
+        key, now = (trial.index, trial.attempt.number), self._seat.clock()
+        refused = self._refused.get(key)
+        if refused is not None and now - refused.tried_at < _REFUSED_SECONDS:
+            return
         owner = owner_of(self._object_of(trial.index))
         if trial.spec.purpose is Purpose.REPORT:
             # That of a large search takes seconds to pack, in which the Lease must be renewed.
             objects = await asyncio.to_thread(self._objects_of, trial, owner)
         else:
             objects = self._objects_of(trial, owner)
-        made = [await self._make(obj, owner["uid"]) for obj in objects][-1]
+        try:
+            made = [await self._make(obj, owner["uid"]) for obj in objects][-1]
+        except (ForbiddenError, InvalidError) as error:
+            # A quota or a policy concerns this attempt and not the rest of the turn.
+            since = refused.since if refused else now
+            self._refused[key] = Refused(since, now, refusal(str(error)))
+            self._seen[key] = Seen(waiting=self._refused[key].waiting)
+            return
+        self._refused.pop(key, None)
         self.children.expect(made)
         self._observed[key] = Running(made["metadata"]["uid"], None)
 
@@ -358,11 +385,11 @@ class ClusterWorld:
     async def _stop(self, trial: GraphTrial) -> None:
         assert trial.attempt is not None
         key = (trial.index, trial.attempt.number)
-        job = self.children.jobs.get(n.attempt_name(trial.name, trial.attempt.number))
+        name = n.attempt_name(trial.name, trial.attempt.number)
         if key in self._asked:
             return
-        if job is not None:
-            await self.children.delete(job)
+        if name in self.children.jobs or self.children.pods(name):
+            await self.children.delete(name)
         elif not trial.attempt.identity:
             self._observed[key] = Ended(None, message="never started")
         self._asked.add(key)
@@ -395,7 +422,7 @@ class ClusterWorld:
         closed = [job for name, job in self.children.jobs.items() if name not in open_jobs]
         settled = [job for job in closed if not self.children.settling(job)]
         superfluous = superfluous_jobs(settled, open_jobs, self._seat.clock())
-        await side_by_side([partial(self.children.delete, job) for job in superfluous])
+        await side_by_side([partial(self.children.delete, job["metadata"]["name"]) for job in superfluous])
 
     def _object_of(self, index: int) -> Object:
         """Enough of a trial's object to refer to it."""

@@ -177,7 +177,8 @@ class Worlds:
             return None
         if event == "DELETED":
             entry.missing.add(metadata["name"])
-        else:
+        elif entry.is_alone or metadata["name"] == f"{entry.name}-t{obj['spec']['index']}":
+            # A copy of a trial, made by hand with its owner and index, is not that trial.
             entry.recorded.take(obj)
         return key
 
@@ -230,7 +231,8 @@ class Worlds:
         """The search is gone: have what runs save and stop; the rest is left to garbage collection."""
         children = entry.world.children if entry.world else Children(self._seat.client, entry.namespace, key)
         await children.delete_all()
-        self._seat.telemetry.search_gone(entry.namespace, entry.name)
+        if not entry.is_alone:
+            self._seat.telemetry.search_gone(entry.namespace, entry.name)
         del self._entries[key]
 
     async def _settle(self, entry: Entry) -> bool:
@@ -324,12 +326,11 @@ class Worlds:
         entry.shown = entry.shown.model_copy(update={"facts": facts})
 
     async def _pause(self, entry: Entry, message: str) -> None:
-        kind = TRIALS if entry.is_alone else SEARCHES
-        await self._seat.announcer.event(entry.obj, "Warning", Reason.PAUSED, message)
         if not entry.is_alone:
             patch = {"spec": {"desiredState": "Paused"}}
-            entry.obj = await self._seat.client.patch(kind, entry.namespace, entry.name, patch)
+            entry.obj = await self._seat.client.patch(SEARCHES, entry.namespace, entry.name, patch)
             await self._settle(entry)
+        await self._seat.announcer.event(entry.obj, "Warning", Reason.PAUSED, message)
 
     async def _show(self, entry: Entry, world: ClusterWorld) -> None:
         now, ended_at = self._seat.clock(), world.ledger.search.ended_at
@@ -348,6 +349,8 @@ class Worlds:
             generation=entry.generation,
             now=now,
         ).model_copy(update={"facts": facts})
+        # Also where nothing has changed since another process wrote it.
+        self._seat.telemetry.search_is(entry.namespace, entry.name, shown.state, shown.trials)
         if not changed(entry.shown, shown):
             return
         await self._write(entry, search_status_to_wire(shown))
@@ -358,7 +361,6 @@ class Worlds:
             message = facts.message or f"{shown.trials.done} of {shown.trials.created} trials have ended"
             await self._seat.announcer.event(entry.obj, "Warning" if failed else "Normal", shown.state, message)
         entry.shown = shown
-        self._seat.telemetry.search_is(entry.namespace, entry.name, shown.state, shown.trials)
 
     async def _write(self, entry: Entry, status: Object) -> None:
         kind = TRIALS if entry.is_alone else SEARCHES

@@ -220,7 +220,7 @@ def _outcomes_of_waiting(
 def _nobody_rises(snapshot: Snapshot, ending: stages.Ending | None) -> bool:
     """Promotion: nothing runs or will, so nobody's rank changes any more."""
     ledger = snapshot.ledger
-    if ledger.running or ledger.idle or stages.is_paused(snapshot.settled):
+    if ledger.running or ledger.idle or stages.is_paused(snapshot.settled, ledger):
         return False
     return not stages.wants_more(snapshot.settled, ledger, ending) and not any(_promotable(snapshot))
 
@@ -280,10 +280,15 @@ def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
     settled, ledger, now = snapshot.settled, snapshot.ledger, snapshot.now
     if ending is not None:
         return [] if ledger.open else [RecordSearch(stages.end(settled, ledger, *ending, now))]
-    if stages.is_paused(settled) or not snapshot.may_create:
+    message = stages.cannot_start(ledger)
+    paused = RecordSearch(ledger.search.model_copy(update={"paused_at": now}))
+    if stages.is_paused(settled, ledger):
+        return [paused] if message else []
+    if not snapshot.may_create:
         return []
-    if message := stages.cannot_start(ledger):
-        return [RecordSearch(ledger.search.model_copy(update={"paused_at": now})), Pause(message)]
+    if message:
+        # The act first: what is recorded is not held against the search again.
+        return [Pause(message), paused]
     if missing := stages.missing_teachers(settled, ledger):
         return [Record(trial) for trial in missing]
     if created := stages.next_stage(settled, ledger, now):
@@ -314,7 +319,7 @@ def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
         if index not in stopping and (index, ledger.running[index].number) not in snapshot.observed
     ]
     free = settled.spec.budget.parallel_trials - len(ledger.running)
-    if free > 0 and not stages.is_paused(settled):
+    if free > 0 and not stages.is_paused(settled, ledger):
         waiting = itertools.islice(itertools.chain(_promotable(snapshot), _ready(snapshot)), free)
         starts += [Record(_next_attempt(settled, trial)) for trial in waiting]
     return [*stops, *starts]
@@ -322,7 +327,7 @@ def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
 
 def _stops(snapshot: Snapshot, ending: stages.Ending | None) -> list[Stop]:
     settled, ledger = snapshot.settled, snapshot.ledger
-    given_up = _GivenUp(frozenset(Purpose)) if stages.is_paused(settled) else _given_up(snapshot, ending)
+    given_up = _GivenUp(frozenset(Purpose)) if stages.is_paused(settled, ledger) else _given_up(snapshot, ending)
     others = ledger.running.keys() - ledger.doomed
     unwanted = {
         index

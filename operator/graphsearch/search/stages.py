@@ -24,9 +24,9 @@ Ending = tuple[Reason, str]
 """Why a search ends, with a message."""
 
 
-def is_paused(settled: Settled) -> bool:
-    """Whether nothing shall run for now."""
-    return settled.spec.desired_state is DesiredState.PAUSED
+def is_paused(settled: Settled, ledger: Ledger) -> bool:
+    """Whether nothing shall run for now; of a search that has ended nothing but its report is left to run."""
+    return settled.spec.desired_state is DesiredState.PAUSED and ledger.search.ended_at is None
 
 
 def is_finishing(settled: Settled) -> bool:

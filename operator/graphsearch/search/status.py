@@ -86,7 +86,7 @@ def current_reason(settled: Settled, ledger: Ledger, now: float) -> Reason:
     """What the search is doing, or why it ended."""
     if ledger.search.reason is not None:
         return ledger.search.reason
-    if stages.is_paused(settled):
+    if stages.is_paused(settled, ledger):
         return Reason.PAUSED
     if ledger.created[Purpose.COMPRESS]:
         return Reason.COMPRESSING

@@ -172,6 +172,26 @@ def test_a_trial_deleted_while_it_runs_is_made_again(kinds, stage):
     assert ends(after)[-1] is AttemptEnd.DONE
 
 
+def test_a_copy_of_a_trial_is_not_that_trial(kinds, stage):
+    """Made by hand with its owner and index: what is recorded stays, and what runs goes on."""
+    stage.node.fail(Fault(pods="twin-t0-a1-*", holds_at=3))
+    search = apply(kinds, stage.namespace, quick().trials(1).evaluations(3).halving(), "twin")
+    wait_until_running(search, 1)
+    wait_for(lambda: search.trials[0].status.rungs, search.describe)
+    before, copied = search.trials[0], search.get("graphtrial", "twin-t0")
+    head = {"name": "another", **{key: copied["metadata"][key] for key in ("labels", "namespace", "ownerReferences")}}
+    fresh = {key: copied[key] for key in ("apiVersion", "kind", "spec")}
+    search.kubectl("create", "-f", "-", input=json.dumps(fresh | {"metadata": head}))
+    stage.node.let_go_on("twin-t0-*")
+    search.wait()
+    after = {trial.name: trial for trial in search.trials}
+    assert after["another"].status.attempts == ()
+    assert after["twin-t0"].status.rungs[: len(before.status.rungs)] == before.status.rungs
+    assert ends(after["twin-t0"]) == [AttemptEnd.DONE]
+    search.kubectl("delete", "graphtrial", "another")
+    assert_sound(search)
+
+
 def test_another_image_under_the_same_tag_is_told(kinds, stage):
     """The first pod's imageId is recorded and kept; the next attempt, which runs another one, has an Event."""
     stage.node.fail(Fault(pods="pushed-t0-a1-*", exit_code=1, at_evaluation=2))

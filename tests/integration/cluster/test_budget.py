@@ -98,6 +98,31 @@ def test_a_search_past_its_deadline_stops(kinds, stage):
     assert search.wait().state == "DeadlineExceeded"
 
 
+def test_a_paused_search_past_its_deadline_ends_with_its_report(kinds, stage):
+    """Once it has ended there is nothing left to pause."""
+    search = apply(kinds, stage.namespace, endless(), "overslept")
+    wait_until_running(search, 3)
+    search.patch(desiredState="Paused")
+    wait_for(lambda: search.state == "Paused" and not running_pods(search), search.describe)
+    search.patch(budget={"deadlineSeconds": 1})
+    assert search.wait().state == "DeadlineExceeded"
+    [report] = [trial for trial in search.trials if trial.spec.purpose is Purpose.REPORT]
+    assert report.status.outcome is Outcome.SUCCEEDED
+
+
+def test_a_pod_whose_job_was_taken_away_stops_with_its_search(kinds, stage):
+    """``kubectl delete job --cascade=orphan`` leaves it behind."""
+    search = apply(kinds, stage.namespace, endless(), "orphans")
+    pods = wait_until_running(search, 3)
+    search.kubectl("delete", "jobs", "--cascade=orphan", "-l", "graphsearch.io/search=orphans")
+    began = server_time(search)
+    search.patch(desiredState="Cancelled")
+    seconds_after(search, began, pods, "cancelled, without Jobs")
+    search.wait()
+    assert_sound(search)
+    assert {trial.status.outcome for trial in search.trials if trial.index < 3} == {Outcome.CANCELLED}
+
+
 def test_a_search_past_its_gpu_hours_stops(kinds, stage):
     """BudgetSpent, from the moment at which its trials together have used them."""
     search = apply(kinds, stage.namespace, endless(), "hours")

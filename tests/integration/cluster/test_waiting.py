@@ -66,6 +66,41 @@ def test_an_exceeded_quota_shows_and_waiting_for_it_has_no_end(kinds, stage):
     assert (trial.status.outcome, ends(trial)) == (Outcome.SUCCEEDED, [AttemptEnd.DONE])
 
 
+def test_jobs_beyond_a_quota_follow_one_another(kinds, stage):
+    """The API server lets one Job be made at a time: the others wait, say so, and have their turn."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "jobs", "namespace": stage.namespace}}
+    stage.node.fail(Fault(pods="turns-*", holds_at=1))
+    kinds.kubectl("apply", "-f", "-", input=json.dumps(quota | {"spec": {"hard": {"count/jobs.batch": 1}}}))
+    # Quotas are counted by the controller manager, which has to see this one first.
+    used = "{.status.used['count/jobs\\.batch']}"
+    wait_for(lambda: kinds.kubectl("get", "-n", stage.namespace, "resourcequota", "jobs", f"-o=jsonpath={used}"))
+    search = apply(kinds, stage.namespace, quick().trials(3).parallel(2), "turns")
+
+    def refused():
+        return [name for name in range(2) if progressing(search, name)[0] == TrialReason.QUOTA_EXCEEDED]
+
+    wait_for(lambda: len(refused()) == 1, search.describe)
+    assert "exceeded quota: jobs" in progressing(search, refused()[0])[1]
+    stage.node.let_go_on("turns-*")
+    search.wait()
+    kinds.kubectl("delete", "-n", stage.namespace, "resourcequota", "jobs")
+    assert_sound(search)
+    assert {(trial.status.outcome, *ends(trial)) for trial in search.trials} == {(Outcome.SUCCEEDED, AttemptEnd.DONE)}
+
+
+def test_a_job_that_the_api_server_refuses_shows_and_pauses_the_search(kinds, stage):
+    """PodRefused with its words; after startDeadlineSeconds the attempt ends, and three alike pause."""
+    limits = {"nvidia.com/gpu": 1, "memory": "1Gb"}
+    refused = quick().trials(3).parallel(3).having(trainer={"resources": {"limits": limits}, "startDeadlineSeconds": 2})
+    search = apply(kinds, stage.namespace, refused, "refused")
+    wait_for(lambda: progressing(search, 0)[0] == TrialReason.POD_REFUSED, search.describe)
+    wait_for(lambda: search.state == "Paused", search.describe)
+    conditions = {each["type"]: each for each in search.object["status"]["conditions"]}
+    assert "memory" in conditions["Progressing"]["message"]
+    assert search.get("jobs", "", "-l", "graphsearch.io/search=refused")["items"] == []
+    search.kubectl("delete", "graphsearches", search.name)
+
+
 def test_a_missing_secret_shows(kinds, stage):
     """ContainerRefused, with the kubelet's message."""
     stage.node.fail(Fault(pods="secret-*", refused='secret "s3" not found', times=None))

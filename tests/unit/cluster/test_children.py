@@ -189,6 +189,37 @@ def test_what_kueue_says_of_a_workload_is_told_of_its_job():
     assert [event["message"] for event in children.announced["s-t1-a1"]] == ["no quota"]
 
 
+def test_a_job_that_kueue_let_go_still_waits_for_its_pod():
+    """It keeps the condition Suspended, which is False then: what refuses its pod is asked for."""
+    server, admitted = Server(), a_job(suspend=False)
+    admitted["status"] = {"conditions": [{"type": "Suspended", "status": "False"}]}
+    children = children_of(server, server.put(admitted))
+    said = {"kind": "Event", "metadata": {"name": "e", "uid": "e"}, "reason": "FailedCreate", "message": "forbidden"}
+    server.put(said | {"involvedObject": {"kind": "Job", "uid": "job-1"}})
+    assert asyncio.run(children.ask_why(NOW + 3))
+    assert [event["message"] for event in children.announced["s-t1-a1"]] == ["forbidden"]
+    over = a_job(2)
+    over["status"] = {"conditions": [{"type": "FailureTarget", "status": "True"}]}
+    server = Server()
+    assert not asyncio.run(children_of(server, server.put(over)).ask_why(NOW + 3))
+    assert server.asked == ["jobs", "pods"]
+
+
+def test_a_pod_whose_job_is_gone_is_told_to_end_all_the_same():
+    """As one that was left behind by ``kubectl delete job --cascade=orphan``."""
+    told = []
+
+    class Deleting(Server):
+        async def delete(self, kind, namespace, name, *, uid):
+            told.append((kind, namespace, name, uid))
+
+    server = Deleting()
+    children = children_of(server, server.put(a_pod(state=RUNNING)))
+    asyncio.run(children.delete("s-t1-a1"))
+    asyncio.run(children.delete_all())
+    assert told == [(PODS, "team", "s-t1-a1-1", "pod-1-1")] * 2
+
+
 STEPS = st.tuples(
     st.integers(0, 3), st.sampled_from(["job", "pod", "no job", "no pod", "list"]), st.booleans(), st.booleans()
 )

@@ -116,8 +116,8 @@ def test_a_report_is_built_without_a_device_from_facts_in_small_objects():
         world.settled, FACTS, trials, report, namespace="team", labels=labels, owner=OWNER, install=INSTALL
     )
     pod = job["spec"]["template"]["spec"]
-    mounted = [source["configMap"]["name"] for source in pod["volumes"][3]["projected"]["sources"]]
-    assert mounted == [made["metadata"]["name"] for made in maps]
+    mounted = pod["volumes"][3]["projected"].pop("sources")
+    assert mounted == [{"configMap": {"name": made["metadata"]["name"]}} for made in maps]
     assert [job] == golden("report")
     parts = [part_in(made) for made in maps]
     manifest, facts, found = unpack(parts)

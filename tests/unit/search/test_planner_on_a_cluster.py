@@ -55,6 +55,20 @@ def test_attempts_that_could_not_start_before_a_pause_are_not_held_against_it_ag
     assert (world.running, len(world.paused)) == ([], 2)
 
 
+def test_a_pause_of_which_nothing_was_recorded_is_not_repeated():
+    """The operator was killed between the act and the record: what came before is noted while the search is paused."""
+    search = a_search()
+    world = waiting(search.wanted("Paused"))
+    world.change(search)
+    for _ in range(2):
+        world.wait(100).end(0, None, "ImageUnavailable: a", never_started="ImageUnavailable")
+    world.settled = search.wanted("Paused").settled()
+    world.end(0, None, "ImageUnavailable: a", never_started="ImageUnavailable")
+    assert world.ledger.search.paused_at is not None
+    world.wait(100).change(search)
+    assert (world.running, world.paused) == ([0], [])
+
+
 def test_attempts_that_cannot_start_for_different_reasons_are_tried_again():
     """A volume that is missing once and an image that is missing twice are not one fault."""
     world = waiting(a_search())
