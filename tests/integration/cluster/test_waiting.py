@@ -90,13 +90,13 @@ def test_jobs_beyond_a_quota_follow_one_another(kinds, stage):
 
 def test_a_job_that_the_api_server_refuses_shows_and_pauses_the_search(kinds, stage):
     """PodRefused with its words; after startDeadlineSeconds the attempt ends, and three alike pause."""
-    limits = {"nvidia.com/gpu": 1, "memory": "1Gb"}
-    refused = quick().trials(3).parallel(3).having(trainer={"resources": {"limits": limits}, "startDeadlineSeconds": 2})
+    trainer = {"nodeSelector": {"disk": "fast and large"}, "startDeadlineSeconds": 2}
+    refused = quick().trials(3).parallel(3).having(trainer=trainer)
     search = apply(kinds, stage.namespace, refused, "refused")
     wait_for(lambda: progressing(search, 0)[0] == TrialReason.POD_REFUSED, search.describe)
     wait_for(lambda: search.state == "Paused", search.describe)
     conditions = {each["type"]: each for each in search.object["status"]["conditions"]}
-    assert "memory" in conditions["Progressing"]["message"]
+    assert "nodeSelector" in conditions["Progressing"]["message"]
     assert search.get("jobs", "", "-l", "graphsearch.io/search=refused")["items"] == []
     search.kubectl("delete", "graphsearches", search.name)
 
