@@ -80,7 +80,9 @@ class Recorded:
             _log.error("%s", error)
             return
         if known is not None and _has_fewer_facts(trial, self.ledger.trials[index]):
-            # An object that was just made anew, and is not written yet: facts never disappear.
+            # Made anew, by us or by somebody else, and not written yet: facts never disappear, and the next write of
+            # this trial writes them all.
+            self._remember(self.ledger.trials[index], self.shown[index], obj["metadata"])
             return
         self.ledger.put(trial)
         self._remember(trial, shown, obj["metadata"])
