@@ -24,7 +24,7 @@ from graphtrial.contract import Purpose, TrialResult
 
 SMALL: dict[str, Any] = {
     "space": {"nodes": 2, "auxiliaryModels": ["resnet8"], "isolatedNodes": "Random"},
-    "training": {"length": {"epochs": 120}},
+    "training": {"length": {"epochs": 80}},
     "scheduler": {"asha": None},
     "budget": {"maxTrials": 6, "parallelTrials": 2},
     "comparison": None,
