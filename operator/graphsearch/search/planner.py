@@ -280,15 +280,13 @@ def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
     settled, ledger, now = snapshot.settled, snapshot.ledger, snapshot.now
     if ending is not None:
         return [] if ledger.open else [RecordSearch(stages.end(settled, ledger, *ending, now))]
-    message = stages.cannot_start(ledger)
-    paused = RecordSearch(ledger.search.model_copy(update={"paused_at": now}))
-    if stages.is_paused(settled, ledger):
-        return [paused] if message else []
-    if not snapshot.may_create:
-        return []
-    if message:
+    is_paused = stages.is_paused(settled, ledger)
+    if message := stages.cannot_start(ledger):
         # The act first: what is recorded is not held against the search again.
-        return [Pause(message), paused]
+        paused = RecordSearch(ledger.search.model_copy(update={"paused_at": now}))
+        return [paused] if is_paused else [Pause(message), paused]
+    if is_paused or not snapshot.may_create:
+        return []
     if missing := stages.missing_teachers(settled, ledger):
         return [Record(trial) for trial in missing]
     if created := stages.next_stage(settled, ledger, now):
