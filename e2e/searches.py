@@ -26,12 +26,14 @@ SMALL: dict[str, Any] = {
     "space": {"nodes": 2, "auxiliaryModels": ["resnet8"], "isolatedNodes": "Random"},
     "training": {"length": {"epochs": 80}},
     "scheduler": {"asha": None},
-    "budget": {"maxTrials": 6, "parallelTrials": 2},
+    "budget": {"maxTrials": 4, "parallelTrials": 2},
     "comparison": None,
     "checkpoint": {"every": {"epochs": 1}},
 }
-"""What makes the example small: six graphs of two networks, without teachers that come first, all trained to the end,
+"""What makes the example small: four graphs of two networks, without teachers that come first, all trained to the end,
 a checkpoint each epoch; and long enough for something to happen meanwhile."""
+LONGER: dict[str, Any] = {"budget": {"maxTrials": 6}}
+"""Six of them, where more is to happen meanwhile; the first four are the same."""
 ENDLESS: dict[str, Any] = {"training": {"length": {"epochs": 100_000}}, "budget": {"maxTrials": 2}}
 """Two trials that do not end by themselves while a test looks."""
 

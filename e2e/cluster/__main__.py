@@ -14,9 +14,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m e2e.cluster", description="Servers for the tests.")
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("build", help="build what is not installed, print where each program lies")
-    command.add_argument("programs", nargs="*", metavar="PROGRAM", help=f"{', '.join(PROGRAMS)}, kubectl; default: all")
+    command.add_argument("programs", nargs="*", metavar="PROGRAM", help=f"{', '.join(PROGRAMS)}; default: all")
     try:
-        found = build(parser.parse_args().programs or (*PROGRAMS, "kubectl"))
+        found = build(parser.parse_args().programs or PROGRAMS)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 1

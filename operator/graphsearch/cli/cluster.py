@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from graphsearch.cluster.client import ApiError, Client, Kind
 
 _T = TypeVar("_T")
+
+_PATIENCE_SECONDS = 120.0
+_AGAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,24 @@ def on_cluster(options: argparse.Namespace, action: Callable[[Session], Awaitabl
 
     with _cluster_errors(not_here(options)):
         return asyncio.run(connected())
+
+
+async def patiently(look: Callable[[], Awaitable[_T]]) -> _T:
+    """Look, again and again if need be: an API server that is away for a moment ends nobody's waiting.
+
+    Raises:
+        UnavailableError: If it has not answered for two minutes.
+    """
+    from graphsearch.cluster.client import UnavailableError
+
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return await look()
+        except UnavailableError:
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(_AGAIN_SECONDS)
 
 
 @contextmanager

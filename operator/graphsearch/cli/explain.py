@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 
 from graphsearch.api import Attempt, Decision, GraphTrial, Outcome, Rung
+from graphsearch.api.wire import Object
 from graphsearch.cli.cluster import Session, on_cluster
 from graphsearch.cli.exits import CommandError, Exit
 from graphsearch.cli.folders import folder_errors, trial_meant
@@ -131,12 +132,15 @@ async def _on_cluster(session: Session, name: str) -> Explanation:
         for condition in shown.conditions
         if condition.type == "Progressing"
     )
-    if trial.spec.search_ref:
+    owner: Object = next(iter(obj["metadata"].get("ownerReferences", ())), {})
+    if trial.spec.search_ref and owner.get("kind") != TRIALS.kind:
         seen = await read_search(session, trial.spec.search_ref)
         return explain(seen.settled, seen.ledger, trial, waiting)
-    ledger = Ledger(facts_of(obj))
+    # Applied by hand, or a teacher of one that was.
+    applied = await session.get(TRIALS, owner["name"]) if owner else obj
+    ledger = Ledger(facts_of(applied))
     ledger.put(trial)
-    return explain(settle(search_of(trial, obj)), ledger, trial, waiting)
+    return explain(settle(search_of(trial_from_object(applied), applied)), ledger, trial, waiting)
 
 
 def _print(explanation: Explanation) -> None:

@@ -50,27 +50,35 @@ class Scene(Protocol):
         """The last evaluation that each running trial is known to have reached."""
 
 
+Summary = Callable[[Scene], SearchStatus]
+
+
+def _of_facts(scene: Scene) -> SearchStatus:
+    return summarise(scene.settled, scene.ledger, time.time())
+
+
 @contextmanager
-def display(*, plain: bool, where: str) -> Iterator[Callable[[Scene], None]]:
+def display(*, plain: bool, where: str, summary: Summary = _of_facts) -> Iterator[Callable[[Scene], None]]:
     """A function to call with the search after each look; it redraws or prints what is new.
 
     Args:
         plain: Lines even where a table could be redrawn.
         where: Where the search lies.
+        summary: Its numbers as they stand; of its facts alone if left out.
     """
     console = Console()
     if plain or not console.is_terminal or console.is_dumb_terminal:
-        yield _Lines()
+        yield _Lines(summary)
         return
     with Live(console=console, auto_refresh=False) as live:
-        yield _Table(live, where)
+        yield _Table(live, where, summary)
 
 
 class _Table:
     """Redraws a live table, not more often than the eye needs."""
 
-    def __init__(self, live: Live, where: str) -> None:
-        self._live, self._where = live, where
+    def __init__(self, live: Live, where: str, summary: Summary) -> None:
+        self._live, self._where, self._summary = live, where, summary
         self._drawn = 0.0
         self._began: tuple[float, float] | None = None
 
@@ -79,8 +87,7 @@ class _Table:
         if now - self._drawn < _EVERY_SECONDS and world.ledger.search.ended_at is None:
             return
         self._drawn = now
-        status = summarise(world.settled, world.ledger, time.time())
-        shown = [status_table(status)]
+        shown = [status_table(self._summary(world))]
         if world.ledger.search.ended_at is None:
             shown += [_running(world), self._progress(world, now)]
         self._live.update(Group(*shown), refresh=True)
@@ -102,7 +109,8 @@ class _Table:
 class _Lines:
     """Prints a line when a trial ends or the search enters another stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
         self._ended: set[int] | None = None
         self._reason = ""
 
@@ -117,7 +125,7 @@ class _Lines:
         for index in sorted(set(trials) - set(world.ledger.open) - self._ended):
             _say(_ended(trials[index], world))
             self._ended.add(index)
-        reason = summarise(world.settled, world.ledger, time.time()).reason
+        reason = self._summary(world).reason
         if reason != self._reason:
             self._reason = reason
             _say(f"search: {reason}")

@@ -12,7 +12,7 @@ import sys
 
 from graphsearch.api import names as n
 from graphsearch.api.wire import Object, search_from_object
-from graphsearch.cli.cluster import Session, on_cluster
+from graphsearch.cli.cluster import Session, on_cluster, patiently
 from graphsearch.cli.exits import Exit
 from graphsearch.cli.search import facts_of, root_uri
 
@@ -35,11 +35,11 @@ async def _logs(session: Session, options: argparse.Namespace) -> None:
     readers: dict[str, asyncio.Task[None]] = {}
     ended_too = options.trial is not None
     while True:
-        pods, _ = await session.client.list(PODS, session.namespace, labels=selector)
+        pods, _ = await patiently(lambda: session.client.list(PODS, session.namespace, labels=selector))
         for pod in sorted(pods, key=_label):
             if pod["metadata"]["uid"] not in readers and is_wanted(pod, ended=ended_too):
                 reader = asyncio.create_task(
-                    _print(session, pod, follow=options.follow, as_json=options.output == "json")
+                    print_log(session, pod, follow=options.follow, as_json=options.output == "json")
                 )
                 readers[pod["metadata"]["uid"]] = reader
                 if not options.follow:
@@ -51,7 +51,7 @@ async def _logs(session: Session, options: argparse.Namespace) -> None:
         for reader in readers.values():
             if reader.done():
                 reader.result()
-        obj = await session.get(SEARCHES, options.search)
+        obj = await patiently(lambda: session.get(SEARCHES, options.search))
     await asyncio.gather(*readers.values())
     if not readers:
         print(_where_else(obj, options.trial), file=sys.stderr)
@@ -63,15 +63,31 @@ def is_wanted(pod: Object, *, ended: bool) -> bool:
     return phase == "Running" or (ended and phase in ("Succeeded", "Failed"))
 
 
-async def _print(session: Session, pod: Object, *, follow: bool, as_json: bool) -> None:
+async def print_log(session: Session, pod: Object, *, follow: bool, as_json: bool) -> None:
+    """Print what a pod says, each line once, also where the API server goes away meanwhile.
+
+    Raises:
+        ApiError: If the log cannot be read.
+    """
     from graphsearch.cluster.client import NotFoundError
 
     name, label = pod["metadata"]["name"], _label(pod)
     labels = pod["metadata"]["labels"]
     whose = {"trial": labels[n.TRIAL_LABEL], "attempt": int(labels[n.ATTEMPT_LABEL]), "pod": name}
-    try:
+    printed = 0
+
+    async def rest() -> None:
+        """What was not printed before the API server went away: a log is read from its beginning."""
+        nonlocal printed
+        number = 0
         async for line in session.client.logs(session.namespace, name, container=n.CONTAINER, follow=follow):
-            print(json.dumps(whose | {"line": line}) if as_json else f"{label} | {line}", flush=True)
+            number += 1
+            if number > printed:
+                print(json.dumps(whose | {"line": line}) if as_json else f"{label} | {line}", flush=True)
+                printed = number
+
+    try:
+        await patiently(rest)
     except NotFoundError:
         print(f"{label} | (its pod is gone)", file=sys.stderr)
 

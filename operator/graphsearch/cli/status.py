@@ -9,22 +9,23 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from rich.console import RenderableType
 from rich.table import Table
 
 from graphsearch.api.wire import Object, search_status_from_object
-from graphsearch.cli.cluster import Session, on_cluster
+from graphsearch.cli.cluster import Session, on_cluster, patiently
 from graphsearch.cli.exits import CommandError, Exit
 from graphsearch.cli.folders import folder_errors, folder_meant
-from graphsearch.cli.live import display, printer, status_table
+from graphsearch.cli.live import Scene, display, printer, status_table
 from graphsearch.local import Folder
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.replay import doubt
 from graphsearch.search.settled import Settled, settle
 from graphsearch.search.status import SearchStatus, summarise
 
-_WATCH_SECONDS = 2.0
+WATCH_SECONDS = 2.0
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -95,18 +96,22 @@ def _watch_folder(folder: Folder) -> None:
             watch(_look(folder))
             if not folder.has_runner():
                 return
-            time.sleep(_WATCH_SECONDS)
+            time.sleep(WATCH_SECONDS)
 
 
 async def _watch(session: Session, name: str) -> None:
-    from graphsearch.cli.search import read_search, refresh
+    from graphsearch.cli.search import read_search, refresh, status_of
 
     seen = await read_search(session, name)
-    with display(plain=False, where=f"{seen.namespace}/{seen.name}") as watch:
+
+    def shown(_: Scene) -> SearchStatus:
+        return status_of(seen, time.time())
+
+    with display(plain=False, where=f"{seen.namespace}/{seen.name}", summary=shown) as watch:
         watch(seen)
         while not seen.is_over:
-            await asyncio.sleep(_WATCH_SECONDS)
-            seen = await refresh(session, seen)
+            await asyncio.sleep(WATCH_SECONDS)
+            seen = await patiently(partial(refresh, session, seen))
             watch(seen)
 
 

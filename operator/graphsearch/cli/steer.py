@@ -11,8 +11,9 @@ import json
 
 from graphsearch.api import Condition, ConditionStatus, ConditionType, DesiredState, Reason
 from graphsearch.api.wire import Object, search_status_from_object
-from graphsearch.cli.cluster import Session, on_cluster
+from graphsearch.cli.cluster import Session, on_cluster, patiently
 from graphsearch.cli.exits import Exit
+from graphsearch.cli.search import is_over
 
 _POLL_SECONDS = 1.0
 
@@ -41,7 +42,7 @@ async def _steer(session: Session, name: str, wanted: DesiredState, wait: bool) 
     obj = await session.client.patch(SEARCHES, session.namespace, name, patch)
     while wait and not has_come(obj, wanted):
         await asyncio.sleep(_POLL_SECONDS)
-        obj = await session.get(SEARCHES, name)
+        obj = await patiently(lambda: session.get(SEARCHES, name))
     return obj
 
 
@@ -53,8 +54,7 @@ def has_come(obj: Object, wanted: DesiredState) -> bool:
     """
     status = search_status_from_object(obj)
     conditions = {condition.type: condition for condition in status.conditions}
-    succeeded = conditions.get(ConditionType.SUCCEEDED)
-    if succeeded is not None and succeeded.status is not ConditionStatus.UNKNOWN:
+    if is_over(obj):
         return True
     accepted = conditions.get(ConditionType.ACCEPTED)
     is_seen = accepted is not None and accepted.observed_generation >= obj["metadata"]["generation"]

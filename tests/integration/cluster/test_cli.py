@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from graphsearch.api import names as n
 from graphsearch.api.wire import trial_spec_to_wire
 from graphsearch.cli.exits import Exit
 from graphsearch.cli.main import main
+from graphsearch.cli.status import WATCH_SECONDS
 from graphsearch.search.settled import settle
 from graphsearch.search.simulator import Simulation
 from graphsearch.search.status import summarise
@@ -111,20 +114,58 @@ def test_watch_follows_a_search_to_its_end(cluster, namespace):
     search = a_search().trials(6).parallel(1).evaluations(1).never_stopping()
     world = HandPlayed(search.settled()).look()
     recorded = record(cluster, search.obj(), namespace, "s").show(world.ledger)
-    command = [sys.executable, "-u", "-m", "graphsearch.cli", "status", "s", "--watch", "-n", namespace]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as watching:
-        try:
-            assert watching.stdout is not None
-            assert watching.stdout.readline() == "search: Searching\n"
-            for index in range(6):
-                world.finish(index, 0.5 + index / 10)
-            recorded.show(world.ledger)
-            told = watching.stdout.read()
-        finally:
-            watching.kill()
-    assert watching.returncode == Exit.OK
+    with watching(namespace) as watch:
+        assert watch.stdout.readline() == "search: Searching\n"
+        for index in range(6):
+            world.finish(index, 0.5 + index / 10)
+        recorded.show(world.ledger)
+        told = watch.stdout.read()
+        watch.wait(30)
+    assert watch.returncode == Exit.OK
     assert [line.split()[0] for line in told.splitlines() if "Succeeded" in line] == [f"s-t{i}" for i in range(6)]
     assert told.splitlines()[-1] == "search: Completed"
+
+
+def test_watch_goes_on_when_the_api_server_comes_back(cluster, namespace):
+    """Whoever looks on need not begin again."""
+    search = a_search().trials(1).evaluations(1).never_stopping()
+    world = HandPlayed(search.settled()).look()
+    recorded = record(cluster, search.obj(), namespace, "s").show(world.ledger)
+    with watching(namespace) as watch:
+        assert watch.stdout.readline() == "search: Searching\n"
+        cluster.stop_api_server()
+        try:
+            time.sleep(2 * WATCH_SECONDS)
+            assert watch.poll() is None
+        finally:
+            cluster.start_api_server()
+        recorded.show(world.finish(0, 0.5).ledger)
+        assert watch.stdout.read().splitlines()[-1] == "search: Completed"
+        watch.wait(30)
+    assert watch.returncode == Exit.OK
+
+
+def test_watch_says_that_a_manifest_was_refused(cluster, namespace):
+    """As status does without it; a search that does not run is not shown as searching."""
+    search = a_search().trials(1)
+    record(cluster, search.obj(), namespace, "s")
+    refused = {"type": "Accepted", "status": "False", "reason": "InvalidSpec", "message": "spec.graphs: too many"}
+    condition = refused | {"observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    patch = json.dumps({"status": {"conditions": [condition]}})
+    cluster.kubectl("patch", "graphsearches", "s", "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+    with watching(namespace) as watch:
+        assert watch.stdout.readline() == "search: InvalidSpec\n"
+
+
+@contextmanager
+def watching(namespace):
+    """The command in a process of its own, which is gone at the end."""
+    command = [sys.executable, "-u", "-m", "graphsearch.cli", "status", "s", "--watch", "-n", namespace]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as watch:
+        try:
+            yield watch
+        finally:
+            watch.kill()
 
 
 def test_a_stopped_trial_is_explained(graphsearch, cluster, namespace):
@@ -171,6 +212,29 @@ def test_a_trial_applied_by_hand_is_explained_without_a_search(graphsearch, clus
         "outcome": None,
         "why": "is not over",
     }
+
+
+def test_a_teacher_of_a_trial_applied_by_hand_is_explained(graphsearch, cluster, namespace):
+    """It names a search that no object stands for; the trial that was applied does."""
+    search = a_search().trials(1).obj()
+    trial = HandPlayed(settle(search)).look().ledger.trials[0]
+    spec = trial_spec_to_wire(trial) | {"data": search.spec.data.to_json(), "searchRef": ""}
+    made = {"apiVersion": f"{n.GROUP}/{n.VERSION}", "kind": "GraphTrial", "metadata": {"namespace": namespace}}
+    cluster.kubectl("create", "-f", "-", input=json.dumps(_named(made | {"spec": spec}, "by-hand")))
+    applied = json.loads(cluster.kubectl("get", "graphtrials", "by-hand", "-n", namespace, "-o", "json"))
+    owner = {key: applied[key] for key in ("apiVersion", "kind")} | {
+        key: applied["metadata"][key] for key in ("name", "uid")
+    }
+    teacher = _named(made | {"spec": spec | {"purpose": "Pretrain", "searchRef": "by-hand", "index": 1}}, "by-hand-t1")
+    teacher["metadata"]["ownerReferences"] = [owner | {"controller": True}]
+    cluster.kubectl("create", "-f", "-", input=json.dumps(teacher))
+    code, out, err = graphsearch("explain", "by-hand-t1", "-o", "json")
+    assert (code, err) == (Exit.OK, "")
+    assert json.loads(out)["purpose"] == "Pretrain"
+
+
+def _named(obj, name):
+    return obj | {"metadata": obj["metadata"] | {"name": name}}
 
 
 def test_logs_of_live_pods_have_their_attempt_in_front(graphsearch, cluster, namespace, tmp_path):
@@ -402,6 +466,18 @@ def test_purge_refuses_while_the_search_runs(graphsearch, cluster, namespace, bu
     code, _, err = graphsearch("purge", "ended", "--yes", "--teachers")
     assert code == Exit.REFUSED
     assert "may need the teachers" in err
+
+
+def test_purge_waits_for_the_report(graphsearch, cluster, namespace, bucket):
+    """Between the end of a search and that of its Report, which reads and writes there, nothing goes."""
+    search = a_search().trials(2).evaluations(2).having(checkpoint=bucket)
+    record(cluster, search.obj(), namespace, "s").show(played(search))
+    undecided = [{"op": "replace", "path": "/status/conditions/2/status", "value": "Unknown"}]
+    place = ("graphsearches", "s", "-n", namespace, "--subresource=status")
+    cluster.kubectl("patch", *place, "--type=json", "-p", json.dumps(undecided))
+    code, _, err = graphsearch("purge", "s", "--yes")
+    assert code == Exit.REFUSED
+    assert "its report is not built yet" in err
 
 
 def test_purge_finds_what_a_search_has_left_that_is_gone(graphsearch, namespace, bucket):

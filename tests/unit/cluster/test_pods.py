@@ -462,3 +462,18 @@ def test_a_message_is_one_short_line():
     """A trial may have forty attempts, and its object stays small."""
     seen = look(a_job(), a_pod().scheduled().waiting("ErrImagePull", "a\nb  " + "c" * 500))
     assert (seen.waiting[1][:5], len(seen.waiting[1])) == ("a b c", 240)
+
+
+@pytest.mark.parametrize(
+    ("pod", "told"),
+    [
+        (a_pod().scheduled(), False),
+        (a_pod().scheduled().running().gone(), False),
+        (a_pod().scheduled().terminated(143).gone(), True),
+        (a_pod().scheduled().terminated(137), True),
+    ],
+    ids=["it waits", "gone while it ran", "it told, and is gone", "it told"],
+)
+def test_a_pod_has_told_its_end_once_its_container_has_terminated(pod, told):
+    """Of one that was asked to save and told nothing, nobody knows that it did not: it counts as stopped."""
+    assert pods.has_told([pod.obj()]) is told
