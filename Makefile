@@ -21,7 +21,7 @@ unit: .venv/installed
 
 integration: .venv/installed
 	$(BIN)/python -m e2e.cluster build etcd helm kube-apiserver kubectl prometheus promtool
-	$(ONE_THREAD) $(BIN)/pytest tests/integration -n 2 --dist loadfile
+	$(ONE_THREAD) $(BIN)/pytest tests/integration -n 2 --dist loadfile --no-loadscope-reorder
 
 e2e: .venv/installed
 	$(ONE_THREAD) $(BIN)/pytest e2e

@@ -86,7 +86,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Run]:
         manifest = root / f"chapter-{chapter}.yaml"
         manifest.write_text(text.replace("../data/thousand-images", str(images)))
         folder = root / f"run-{chapter}"
-        code, said = run(manifest, folder)
+        code, said = run(manifest, folder, with_umap=chapter == 4)
         assert code == 0, said
         return Run(Folder(folder), (folder / "report/index.html").read_text())
 
