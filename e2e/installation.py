@@ -36,6 +36,8 @@ SYSTEM = "graphsearch-system"
 """The namespace of the chart's release."""
 RELEASE = "graphsearch"
 _GIVEN = "GRAPHSEARCH_E2E_"
+_PATIENCE_SECONDS = 600
+"""With kubectl and Helm; what they wait for themselves takes less."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,12 @@ class Cluster:
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True) -> str:
         """Run kubectl; what it printed."""
         cache = f"--cache-dir={self.kubeconfig.parent / 'kubectl'}"
-        return run([binary("kubectl"), f"--kubeconfig={self.kubeconfig}", cache, *arguments], input=input, check=check)
+        command = [binary("kubectl"), f"--kubeconfig={self.kubeconfig}", cache, *arguments]
+        return run(command, input=input, check=check, seconds=_PATIENCE_SECONDS)
 
     def helm(self, *arguments: object) -> str:
         """Run Helm; what it printed."""
-        return run([binary("helm"), f"--kubeconfig={self.kubeconfig}", *arguments])
+        return run([binary("helm"), f"--kubeconfig={self.kubeconfig}", *arguments], seconds=_PATIENCE_SECONDS)
 
     def graphsearch(self, *arguments: str) -> str:
         """Run the program as a user of the cluster would."""

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 import yaml
 from tests.integration.cluster.installation import Search, trials_of
+from tests.local_runs import WITHOUT_UMAP
 
 from e2e.installation import ROOT, Cluster
 from graphsearch.api import Decision, GraphTrial, Outcome
@@ -78,7 +79,13 @@ def run_here(manifest: Mapping[str, Any], folder: Path) -> Ledger:
     program = [sys.executable, "-m", "graphsearch.cli", "run", file, "--plain", "--output", folder / "run"]
     cores = sorted(os.sched_getaffinity(0))[: manifest["spec"]["budget"]["parallelTrials"]]
     done = subprocess.run(  # noqa: S603
-        program, preexec_fn=lambda: os.sched_setaffinity(0, cores), capture_output=True, text=True, check=False
+        program,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | WITHOUT_UMAP,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return Folder(folder / "run").ledger()

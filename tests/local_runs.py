@@ -26,14 +26,14 @@ spec:
 """Four graphs of two networks in a few seconds: two reach their end, two are stopped, one needs a teacher."""
 
 
-_WITHOUT_UMAP = Path(__file__).parent / "without_umap"
+WITHOUT_UMAP = {"PYTHONPATH": str(Path(__file__).parent / "without_umap")}
 """Hides the optional extra: each report with attention maps would compile it for a quarter of a minute."""
 
 
 def start(manifest: Path, folder: Path, *arguments: str, with_umap: bool = False) -> subprocess.Popen[str]:
     """``graphsearch run``, with all that it says on its standard output."""
     command = [sys.executable, "-m", "graphsearch.cli", "run", str(manifest), "--output", str(folder), *arguments]
-    environment = os.environ | ({} if with_umap else {"PYTHONPATH": str(_WITHOUT_UMAP)})
+    environment = os.environ | ({} if with_umap else WITHOUT_UMAP)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 

@@ -30,14 +30,19 @@ class ManifestError(Exception):
         self.problems = found
 
 
+_TAG = "tag:yaml.org,2002:"
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader with kubectl's plain scalars and without duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
+            if key_node.tag == _TAG + "merge":
+                continue
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable) or key_node.tag == "tag:yaml.org,2002:merge":
+            if not isinstance(key, Hashable):
                 continue
             if key in seen:
                 line = key_node.start_mark.line + 1
@@ -50,7 +55,6 @@ class _Dumper(yaml.SafeDumper):
     """SafeDumper that quotes strings which kubectl would take for something else."""
 
 
-_TAG = "tag:yaml.org,2002:"
 _NUMERIC = list("-+0123456789.")
 _INT = re.compile(r"^[-+]?(0_*[bB][_01]*[01]_*|0_*[xX][_0-9a-fA-F]*[0-9a-fA-F]_*|0_*[oO]?[_0-7]*|[1-9][0-9_]*)$")
 _FLOAT = re.compile(
@@ -110,9 +114,13 @@ def parse_manifest(text: str, where: str = "manifest") -> GraphSearch:
     if manifest.get("kind") != "GraphSearch":
         raise ManifestError(where, [f"kind: must be GraphSearch (given: {manifest.get('kind')!r})"])
     try:
-        return GraphSearch.model_validate_json(json.dumps(_as_json(manifest)), strict=True)
+        text = json.dumps(_as_json(manifest), ensure_ascii=False)
+        return GraphSearch.model_validate_json(text.encode(), strict=True)
     except ValidationError as error:
         raise ManifestError(where, problems(error)) from None
+    except UnicodeEncodeError as error:
+        before = error.object[max(0, error.start - 40) : error.start]
+        raise ManifestError(where, [f"holds half a character, {error.object[error.start]!a}, after {before}"]) from None
     except (TypeError, RecursionError) as error:
         raise ManifestError(where, [f"holds what JSON cannot: {error}"]) from None
 
@@ -122,6 +130,8 @@ def _document(text: str, where: str) -> dict[Any, Any]:
         documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
     except (yaml.YAMLError, ValueError) as error:
         raise ManifestError(where, [f"is not valid YAML: {' '.join(str(error).split())}"]) from None
+    except RecursionError:
+        raise ManifestError(where, ["is nested too deeply to be a GraphSearch"]) from None
     if len(documents) != 1:
         raise ManifestError(where, [f"must hold one GraphSearch, holds {len(documents)} documents"])
     if not isinstance(documents[0], dict):

@@ -83,7 +83,12 @@ def _add_report(commands: Commands) -> None:
         epilog=f"{RULE} A report is copied out of its bucket with your own S3 credentials, as boto3 finds them.",
     )
     report.add_argument("search", help="its folder or its name; or the word build, with --facts and --store")
-    report.add_argument("--to", type=Path, dest="folder", help="the folder to fetch it into (default: NAME-report)")
+    report.add_argument(
+        "--to",
+        type=Path,
+        dest="folder",
+        help="a folder to put it into (default: NAME-report, on this machine the run's own)",
+    )
     report.add_argument("--build", action="store_true", help="build it here, also if one is in the bucket")
     report.add_argument("--facts", type=Path, metavar="DIR", help="build: recorded facts, as the Report Job gets them")
     report.add_argument("--store", metavar="URI", help="build: the search's objects, where the report goes as well")

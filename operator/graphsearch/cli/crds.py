@@ -6,6 +6,7 @@ import argparse
 
 from graphsearch.api.crds import crd_yaml, crds
 from graphsearch.cli.exits import Exit
+from graphsearch.cli.folders import folder_errors
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -14,7 +15,8 @@ def run(options: argparse.Namespace) -> Exit:
     if options.output is None:
         print("---\n".join(texts.values()), end="")
         return Exit.OK
-    options.output.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (options.output / name).write_text(text, encoding="utf-8")
+    with folder_errors():
+        options.output.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (options.output / name).write_text(text, encoding="utf-8")
     return Exit.OK

@@ -49,9 +49,12 @@ def trial_meant(argument: str, options: argparse.Namespace) -> tuple[Folder, int
     folder = folder_meant(found["search"], options) if found else None
     if found and folder:
         return folder, int(found["index"])
-    if is_cluster_named(options) or _NAME.fullmatch(argument):
+    search = folder_meant(argument, options)
+    is_search = search is not None and (search.path / "search.json").exists()
+    if not is_search and (is_cluster_named(options) or _NAME.fullmatch(argument)):
         return None
-    raise CommandError(Exit.USAGE, f"{argument}: no trial; name it as SEARCH-tINDEX or FOLDER/trials/INDEX")
+    what = "is a search, and no trial" if is_search else "no trial"
+    raise CommandError(Exit.USAGE, f"{argument}: {what}; name it as SEARCH-tINDEX or FOLDER/trials/INDEX")
 
 
 @contextmanager

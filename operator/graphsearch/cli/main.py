@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import sys
 import traceback
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
 
     preview = commands.add_parser("preview", help="what a search will cost, before it is spent")
     preview.add_argument("manifest", type=Path)
-    preview.add_argument("--tflops", type=float, default=1.0, help="sustained TFLOP/s of a device (default: 1)")
+    preview.add_argument("--tflops", type=_rate, default=1.0, help="sustained TFLOP/s of a device (default: 1)")
     preview.add_argument("--images", type=_positive, help="training images, where the catalogue does not know them")
     preview.set_defaults(module="preview")
 
@@ -103,6 +104,16 @@ def parser() -> argparse.ArgumentParser:
     add_flags(operator)
     operator.set_defaults(module="operator")
     return top
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 (given: {text})")
+    return value
 
 
 def _positive(text: str) -> int:

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> Exit:
         return _build(options)
     with folder_errors():
         folder = folder_meant(options.search, options)
-        page = str(write_report(folder)) if folder else str(_from_cluster(options))
+        page = str(_from_folder(folder, options.folder) if folder else _from_cluster(options))
     print(json.dumps({"report": page}) if options.output == "json" else f"report: {page}")
     return Exit.OK
 
@@ -36,6 +36,12 @@ def write_report(folder: Folder) -> Path:
     ledger = folder.ledger()
     build(gather(folder.manifest(), ledger.search, ledger.trials.values(), folder.store), folder.store)
     return folder.path / "report" / "index.html"
+
+
+def _from_folder(folder: Folder, to: Path | None) -> Path:
+    """Write the report of a search on this machine, and copy it where it is wanted as well."""
+    page = write_report(folder)
+    return _fetch(folder.store, to) if to else page
 
 
 def _build(options: argparse.Namespace) -> Exit:

@@ -302,6 +302,7 @@ UNREADABLE = [
     ("- 1\n", "must hold a GraphSearch, holds a list"),
     ("just words\n", "must hold a GraphSearch, holds a str"),
     (LEAST + "  seed: 1\n  seed: 2\n", "is not valid YAML: 'seed' is written twice (line 9)"),
+    ("kind: GraphSearch\nspec: " + "[" * 3000 + "]" * 3000, "is nested too deeply to be a GraphSearch"),
     (LEAST + "  seed: !!set {a}\n", "holds what JSON cannot: Object of type set is not JSON serializable"),
 ]
 
@@ -324,6 +325,21 @@ def test_broken_yaml_is_refused_in_one_line(text):
     (line,) = refused.value.problems
     assert line.startswith("is not valid YAML: ")
     assert "\n" not in line
+
+
+def test_half_a_character_is_refused_with_what_stands_before_it():
+    """Half of a pair of surrogates, which only an escape can write; the whole manifest is not shown for it."""
+    with pytest.raises(ManifestError) as refused:
+        parse_manifest(LEAST + '  trainer: {image: "here\\ud83d"}\n')
+    (line,) = refused.value.problems
+    assert line.startswith("holds half a character, '\\ud83d', after ")
+    assert line.endswith('"image": "here')
+
+
+def test_merge_keys_are_read_as_kubectl_reads_them():
+    """What stands beside the merge wins over what is merged."""
+    search = parse_manifest(LEAST + "  trainer: {<<: {image: merged, queueName: q}, image: own}\n")
+    assert (search.spec.trainer.image, search.spec.trainer.queue_name) == ("own", "q")
 
 
 def test_trailing_empty_documents_are_no_second_manifest():

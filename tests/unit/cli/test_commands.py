@@ -242,9 +242,27 @@ def test_a_number_of_trials_at_a_time_that_is_none_is_refused(capsys: pytest.Cap
     assert "--parallel: must be a whole number, at least 1 (given: many)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast"])
+def test_a_device_that_computes_nothing_is_refused(capsys: pytest.CaptureFixture[str], manifest: Path, rate: str):
+    """Hours are divided by it."""
+    with pytest.raises(SystemExit) as caught:
+        main(["preview", str(manifest), f"--tflops={rate}"])
+    assert caught.value.code == Exit.USAGE
+    assert f"--tflops: must be a number above 0 (given: {rate})" in capsys.readouterr().err
+
+
 def test_a_terminal_that_cannot_redraw_gets_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """On TERM=dumb a live table would show nothing until the end."""
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("FORCE_COLOR", "1")
     with display(plain=False, where=str(tmp_path)) as watch:
         assert type(watch).__name__ == "_Lines"
+
+
+def test_definitions_that_cannot_be_written_are_no_fault_of_the_program(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    """The message names the place."""
+    (tmp_path / "file").write_text("")
+    assert main(["crds", "--output", str(tmp_path / "file")]) == Exit.STORAGE
+    assert f"{tmp_path / 'file'}: File exists" in capsys.readouterr().err

@@ -98,3 +98,13 @@ def test_options_of_status_that_exclude_each_other(graphsearch, no_cluster: Path
     code, _, err = graphsearch("status", *arguments)
     assert code == Exit.USAGE
     assert "leave out" in err
+
+
+@pytest.mark.parametrize("argument", ["digits", "runs/digits"])
+def test_a_search_that_is_there_is_no_trial(runs: Path, argument: str):
+    """It is not looked for on a cluster."""
+    with pytest.raises(
+        CommandError, match=f"{argument}: is a search, and no trial; name it as SEARCH-tINDEX"
+    ) as caught:
+        trial_meant(argument, _options(runs))
+    assert caught.value.code == Exit.USAGE

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.cli.conftest import a_played_search
 
 from graphsearch.cli.exits import Exit
+from graphsearch.local import Folder
 from graphsearch.search.archive import pack, part_name
 from graphtrial.contract import Evaluation, TrialResult
 from graphtrial.storage import open_store
@@ -53,3 +54,11 @@ def test_half_of_the_options_are_refused(graphsearch, arguments: list[str]):
     code, _, err = graphsearch("report", *arguments)
     assert code == Exit.USAGE
     assert "graphsearch report build --facts" in err
+
+
+def test_the_report_of_a_run_is_put_where_it_is_wanted(graphsearch, played_run: Folder, tmp_path: Path):
+    """As that of a search on the cluster."""
+    code, out, _ = graphsearch("report", played_run.path, "--to", tmp_path / "wanted")
+    assert (code, out) == (Exit.OK, f"report: {tmp_path / 'wanted/index.html'}\n")
+    page = (played_run.path / "report/index.html").read_bytes()
+    assert (tmp_path / "wanted/index.html").read_bytes() == page
