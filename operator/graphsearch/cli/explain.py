@@ -9,6 +9,7 @@ import argparse
 from datetime import UTC, datetime
 
 from rich.table import Table
+from rich.text import Text
 
 from graphsearch.api import Attempt, Decision, GraphTrial, Outcome, Rung
 from graphsearch.api.wire import Object
@@ -145,8 +146,9 @@ async def _on_cluster(session: Session, name: str) -> Explanation:
 
 def _print(explanation: Explanation) -> None:
     console = printer()
-    console.print(f"[bold]{explanation.trial}[/bold]  {explanation.purpose}", explanation.outcome or "", soft_wrap=True)
-    console.print(explanation.why, soft_wrap=True, markup=False)
+    name = Text(explanation.trial, style="bold")
+    console.print(name, "", explanation.purpose, explanation.outcome or "", soft_wrap=True)
+    console.print(explanation.why, soft_wrap=True)
     if explanation.rungs:
         console.print(_rungs(explanation))
     if explanation.attempts:

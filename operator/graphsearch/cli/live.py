@@ -29,9 +29,9 @@ _PIPED_COLUMNS = 200
 
 
 def printer() -> Console:
-    """Prints tables as wide as the terminal, or as they need to be where there is none."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PIPED_COLUMNS)
+    """Prints tables as wide as the terminal, or as they need to be where there is none; brackets are brackets."""
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=_PIPED_COLUMNS)
 
 
 class Scene(Protocol):
@@ -66,7 +66,7 @@ def display(*, plain: bool, where: str, summary: Summary = _of_facts) -> Iterato
         where: Where the search lies.
         summary: Its numbers as they stand; of its facts alone if left out.
     """
-    console = Console()
+    console = Console(markup=False)
     if plain or not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(summary)
         return

@@ -51,7 +51,7 @@ def _without_ends(manifest: GraphSearch) -> GraphSearch:
 
 
 def _print(settled: Settled, ledger: Ledger, simulation: Simulation, images: int | None, tflops: float) -> None:
-    console = Console()
+    console = Console(markup=False)
     status = summarise(settled, ledger, simulation.now)
     console.print(described(settled.spec) + "\n")
     console.print("Rungs, as one simulated search passed them:")

@@ -99,7 +99,7 @@ def _doomed(store: Store, search: str, uid: str, teachers: bool) -> dict[str, in
 
 def _list(doomed: dict[str, int], options: argparse.Namespace) -> None:
     """One line per folder of trials, report or teachers; to standard error where the output is for a program."""
-    console = Console(stderr=options.output == "json", highlight=False)
+    console = Console(stderr=options.output == "json", highlight=False, markup=False)
     if not doomed:
         console.print("nothing is left there")
         return
@@ -108,7 +108,7 @@ def _list(doomed: dict[str, int], options: argparse.Namespace) -> None:
         folder = "/".join(key.split("/")[:2]) if not key.startswith(_TEACHERS) else "teachers"
         folders.setdefault(folder, []).append(size)
     for folder, sizes in folders.items():
-        console.print(f"{len(sizes):>8,} objects {decimal(sum(sizes)):>10}  {folder}", markup=False)
+        console.print(f"{len(sizes):>8,} objects {decimal(sum(sizes)):>10}  {folder}")
 
 
 def _is_agreed(options: argparse.Namespace, question: str) -> bool:

@@ -82,9 +82,15 @@ def _found(record: SearchRecord) -> str:
         score = mean_text(metric, row.mean, row.std)
         subject = "The given graph" if record.manifest.spec.graphs else "The graph that was found"
         runs = counted(len(row.scores), "run")
-        return f"{subject} reaches {score} test {METRICS[metric]} after training on the full training set ({runs})."
+        trained = f"after training on {_training_set(record)}"
+        return f"{subject} reaches {score} test {METRICS[metric]} {trained} ({runs})."
     score = score_text(metric, found.trial.status.score)
     return f"The best graph, of trial {found.trial.index}, reaches {score} validation {METRICS[metric]} in one run."
+
+
+def _training_set(record: SearchRecord) -> str:
+    labelled = record.manifest.spec.data.labelled
+    return f"{labelled.count:,} labelled images of the full training set" if labelled else "the full training set"
 
 
 def _compared(record: SearchRecord) -> str:
@@ -198,7 +204,7 @@ def comparison_section(record: SearchRecord) -> Html:
         )
         return section("comparison", "Comparison with known methods", paragraph(why))
     told = (
-        "Each contender was trained on the full training set and scored once on the test images, at its last epoch. "
+        f"Each contender was trained on {_training_set(record)} and scored once on the test images, at its last epoch. "
         "A repeat has the same seed for all, so that runs are compared in pairs; better or worse is said only where "
         "the 95 % t interval of the mean difference excludes zero. The intervals are not corrected for their number."
     )

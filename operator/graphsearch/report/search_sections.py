@@ -15,6 +15,7 @@ from graphsearch.report.tables import (
     costs,
     gate_sets,
     length_unit,
+    most_at_once,
     rung_rows,
     trained_length,
     wall_clock,
@@ -175,9 +176,10 @@ def _duration(record: SearchRecord) -> list[Html]:
     spec, searched = record.manifest.spec, record.of(Purpose.SEARCH)
     if spec.space is None or (wall := wall_clock(record, Purpose.SEARCH)) is None:
         return []
+    at_once = counted(most_at_once(record, Purpose.SEARCH), "trial")
     told = (
         f"Searching {counted(len(searched), 'graph')} of {counted(spec.space.nodes, 'node')} took "
-        f"{duration_text(wall)} of wall clock, with up to {counted(spec.budget.parallel_trials, 'trial')} at a time."
+        f"{duration_text(wall)} of wall clock, with up to {at_once} at a time."
     )
     return [paragraph(told)]
 

@@ -54,6 +54,14 @@ def wall_clock(record: SearchRecord, purpose: Purpose) -> float | None:
     return max(ended) - min(started)
 
 
+def most_at_once(record: SearchRecord, purpose: Purpose) -> int:
+    """How many trials of that purpose have run at the same time; on one machine fewer than the manifest allows."""
+    attempts = [attempt for trial in record.of(purpose) for attempt in trial.status.attempts]
+    spans = [(attempt.started_at, attempt.ended_at) for attempt in attempts if attempt.started_at is not None]
+    changes = [(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans if end is not None]
+    return max(itertools.accumulate(change for _, change in sorted(changes)), default=0)
+
+
 def length_unit(record: SearchRecord) -> str:
     """``epochs`` or ``steps``, as the manifest gives the training's length."""
     return "epochs" if record.settled.training.length.epochs is not None else "steps"

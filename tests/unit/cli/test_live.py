@@ -76,3 +76,11 @@ def test_it_is_not_redrawn_more_often_than_the_eye_needs(clock, shown):
         world.change(search.wanted("Cancelled")).end(0, 143)
         draw(world)
         assert "Cancelled" in shown()
+
+
+def test_a_folder_with_brackets_in_its_name_is_shown_as_it_is(clock, shown):
+    """It is no markup."""
+    with live.display(plain=False, where="runs/r[/red]") as draw:
+        clock(10)
+        draw(Seen(a_search().trials(1).settled()).look())
+        assert "runs/r[/red]" in shown()

@@ -11,10 +11,10 @@ from tests.unit.report.test_build import FIXED, Played
 
 from graphsearch.api import Attempt, AttemptEnd, Decision, Outcome, Rung
 from graphsearch.report import SearchRecord
-from graphsearch.report.found_sections import headline
+from graphsearch.report.found_sections import comparison_section, headline
 from graphsearch.report.search_sections import cost_section, gates_section
 from graphsearch.report.tables import GateSet, gate_sets, wall_clock
-from graphtrial.contract import GateType, Graph, Purpose
+from graphtrial.contract import GateType, Graph, Labelled, Purpose
 
 TWO = """
 apiVersion: graphsearch.io/v1alpha1
@@ -154,6 +154,13 @@ def test_the_wall_clock_is_from_the_first_start_to_the_last_end(ablated: SearchR
     assert [row[:2] for row in rows(html, "Device time and trained epochs")[1:]] == [["Search", "1 h 10 min"]]
 
 
+def test_trials_at_a_time_are_counted_and_not_taken_from_the_budget(ablated: SearchRecord) -> None:
+    """One machine runs fewer than the manifest allows; one that ends as another starts is not beside it."""
+    record = lasting(ablated, (100.0, 200.0), (200.0, 300.0), (250.0, 400.0), (None, None))
+    assert "with up to 2 trials at a time" in str(cost_section(record))
+    assert "with up to 1 trial at a time" in str(cost_section(lasting(ablated, (100.0, 200.0), (200.0, 300.0))))
+
+
 def test_what_still_runs_has_taken_until_now(ablated: SearchRecord) -> None:
     """Until the last recorded fact; what was never started took no time."""
     record = lasting(ablated, (100.0, None))
@@ -187,3 +194,14 @@ def test_the_first_figures_are_those_of_the_records(ablated: SearchRecord) -> No
         "Wall clock": "2 h 2 min",
         "Device time": "2.0 s",
     }
+
+
+def test_where_few_images_are_labelled_the_report_says_so(whole: SearchRecord) -> None:
+    """The training set is full of images whose labels nobody used."""
+    data = whole.manifest.spec.data.model_copy(update={"labelled": Labelled(count=1300)})
+    spec = whole.manifest.spec.model_copy(update={"data": data})
+    few = replace(whole, manifest=whole.manifest.model_copy(update={"spec": spec}))
+    told = "trained on 1,300 labelled images of the full training set and"
+    assert (told in str(comparison_section(few)), told in str(comparison_section(whole))) == (True, False)
+    assert "after training on 1,300 labelled images of the full training set" in str(headline(few))
+    assert "after training on the full training set" in str(headline(whole))
