@@ -32,7 +32,7 @@ from graphsearch.api.graphtrial import (
     Outcome,
     Rung,
 )
-from graphsearch.api.manifest import ManifestError, differences, read_manifest, write_manifest
+from graphsearch.api.manifest import ManifestError, differences, parse_manifest, read_manifest, write_manifest
 from graphsearch.api.reasons import EventReason, MetricsReason, Reason, TrialReason
 from graphsearch.api.search_status import (
     BestStatus,
@@ -98,6 +98,7 @@ __all__ = [
     "differences",
     "evaluations",
     "observed",
+    "parse_manifest",
     "read_manifest",
     "resolve",
     "timestamp",

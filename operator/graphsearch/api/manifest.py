@@ -156,16 +156,18 @@ def write_manifest(search: GraphSearch) -> str:
     return yaml.dump(search.to_json(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-MUTABLE = frozenset({"spec.budget", "spec.desiredState", "spec.ttlSecondsAfterFinished"})
+_ALWAYS_MUTABLE = frozenset({"spec.desiredState", "spec.ttlSecondsAfterFinished"})
+MUTABLE = _ALWAYS_MUTABLE | {"spec.budget"}
 """What may change while a search runs; the rest is fixed from birth."""
 
 
-def differences(old: GraphSearch, new: GraphSearch) -> list[str]:
-    """Immutable fields in which two manifests differ, as ``spec.seed: 0 -> 1``."""
+def differences(old: GraphSearch, new: GraphSearch, *, has_ended: bool = False) -> list[str]:
+    """Immutable fields in which two manifests differ, as ``spec.seed: 0 -> 1``; of an ended search its budget too."""
+    may_change = _ALWAYS_MUTABLE if has_ended else MUTABLE
     return [
         f"{path}: {_shown(before)} -> {_shown(after)}"
         for path, before, after in _differing("", old.to_json(), new.to_json())
-        if not any(path == mutable or path.startswith(mutable + ".") for mutable in MUTABLE)
+        if not any(path == mutable or path.startswith(mutable + ".") for mutable in may_change)
     ]
 
 

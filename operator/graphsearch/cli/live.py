@@ -206,12 +206,14 @@ def status_table(status: SearchStatus) -> RenderableType:
     if status.message:
         head.append(f"  {status.message}")
     counters = Table.grid(padding=(0, 2))
+    cancelled = (f"cancelled {status.cancelled}",) if status.cancelled else ()
     counters.add_row(
         f"graphs {status.created}/{status.max_trials}",
         f"running {status.running}",
         f"done {status.succeeded}",
         f"stopped {status.stopped}",
         f"failed {status.failed + status.diverged}",
+        *cancelled,
         f"best {status.best.score:.4f} ({status.best.trial})" if status.best else "best -",
     )
     rungs = Table(box=None, padding=(0, 2), header_style="dim")

@@ -6,11 +6,11 @@ import argparse
 import math
 import random
 
-from rich.console import Console
 from rich.table import Table
 
 from graphsearch.api import DesiredState, GraphSearch, GraphTrial, read_manifest
 from graphsearch.cli.exits import CommandError, Exit
+from graphsearch.cli.live import printer
 from graphsearch.cli.validate import described
 from graphsearch.search.costs import evaluation_flops, images_of
 from graphsearch.search.ledger import Ledger
@@ -18,7 +18,7 @@ from graphsearch.search.settled import Settled, settle
 from graphsearch.search.simulator import Simulation
 from graphsearch.search.space import EmptySpaceError
 from graphsearch.search.specs import objective_of
-from graphsearch.search.status import summarise
+from graphsearch.search.status import SearchStatus, summarise
 from graphtrial.contract import DATASETS, Aggregation, Purpose, derive, is_built_in, needed_nodes
 
 
@@ -51,18 +51,13 @@ def _without_ends(manifest: GraphSearch) -> GraphSearch:
 
 
 def _print(settled: Settled, ledger: Ledger, simulation: Simulation, images: int | None, tflops: float) -> None:
-    console = Console(markup=False)
+    console = printer()
     status = summarise(settled, ledger, simulation.now)
     console.print(described(settled.spec) + "\n")
-    console.print("Rungs, as one simulated search passed them:")
-    table = Table(box=None, padding=(0, 2))
-    for column in ("rung", "trials reported", "kept"):
-        table.add_column(column, justify="right")
-    for rung in status.rungs:
-        table.add_row(str(rung.evaluation), str(rung.reported), str(rung.kept))
-    table.add_row(str(settled.evaluations), str(status.succeeded), "the end")
-    console.print(table)
-    console.print("\nTrials: " + ", ".join(f"{ledger.created[p]} {p}" for p in Purpose if ledger.created[p]))
+    if ledger.created[Purpose.SEARCH]:
+        console.print("Rungs, as one simulated search passed them:")
+        console.print(_rungs(settled, status), "")
+    console.print("Trials: " + ", ".join(f"{ledger.created[p]} {p}" for p in Purpose if ledger.created[p]))
     evaluations = sum(_evaluations(settled, trial) for trial in ledger.trials.values())
     searching = sum(_evaluations(settled, t) for t in ledger.trials.values() if t.spec.purpose is Purpose.SEARCH)
     whole = ledger.created[Purpose.SEARCH] * settled.evaluations
@@ -86,9 +81,24 @@ def _print(settled: Settled, ledger: Ledger, simulation: Simulation, images: int
     hours = ledger.seconds / 3600
     wall = simulation.now / 3600
     console.print(
-        f"Device hours: about {hours:,.3g} at {tflops:g} TFLOP/s sustained (an assumption: --tflops); "
-        f"{wall:,.3g} hours with {settled.spec.budget.parallel_trials} at a time"
+        f"Device hours: about {_figure(hours)} at {tflops:g} TFLOP/s sustained (an assumption: --tflops); "
+        f"{_figure(wall)} hours with {settled.spec.budget.parallel_trials} at a time"
     )
+
+
+def _rungs(settled: Settled, status: SearchStatus) -> Table:
+    table = Table(box=None, padding=(0, 2))
+    for column in ("rung", "trials reported", "kept"):
+        table.add_column(column, justify="right")
+    for rung in status.rungs:
+        table.add_row(str(rung.evaluation), str(rung.reported), str(rung.kept))
+    table.add_row(str(settled.evaluations), str(status.succeeded), "the end")
+    return table
+
+
+def _figure(hours: float) -> str:
+    """Three digits, and all that stand before the point."""
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
 def _evaluations(settled: Settled, trial: GraphTrial) -> int:

@@ -19,7 +19,7 @@ from typing import Self, TypeVar
 
 from pydantic import ValidationError
 
-from graphsearch.api import GraphSearch, GraphTrial, SearchFacts, differences, read_manifest, write_manifest
+from graphsearch.api import GraphSearch, GraphTrial, SearchFacts, differences, parse_manifest, write_manifest
 from graphsearch.search.ledger import Ledger
 from graphtrial.contract import Device, Model, TrialResult, canonical_json, problems
 from graphtrial.storage import Corrupt, Missing, Store, open_store
@@ -49,6 +49,10 @@ class Local(Model):
 
     threads: int
     device: Device
+
+
+def _trial_key(index: int) -> str:
+    return f"trials/{index}/trial.json"
 
 
 class Folder:
@@ -108,10 +112,11 @@ class Folder:
         A search of which no score is recorded yet has earned nothing: a changed manifest takes its place.
 
         Raises:
-            ChangedManifestError: If the one here differs in a field that is fixed from birth.
+            ChangedManifestError: If the one here differs in a field that is fixed from birth, or has ended and differs
+                in its budget.
             StorageError: If the folder cannot be written or holds a corrupt object.
         """
-        if self._has("search.json") and differences(self.manifest(), manifest) and not self._has_scores():
+        if self._has("search.json") and self._differences(manifest) and not self._has_scores():
             self.store.delete("search.json")
             shutil.rmtree(self.path / "trials", ignore_errors=True)
         if not self._has("search.json"):
@@ -120,15 +125,20 @@ class Folder:
             facts = SearchFacts(uid=uuid.uuid4().hex[:8], started_at=time.time())
             self.write_facts(facts)
             return facts, local
-        if fields := differences(self.manifest(), manifest):
+        if fields := self._differences(manifest):
             raise ChangedManifestError(self.path, fields)
-        self._write("search.yaml", write_manifest(manifest).encode())
-        return self.facts(), self._read("local.json", Local)
+        facts = self.facts()
+        if facts.ended_at is None:
+            self._write("search.yaml", write_manifest(manifest).encode())
+        return facts, self._read("local.json", Local)
+
+    def _differences(self, manifest: GraphSearch) -> list[str]:
+        return differences(self.manifest(), manifest, has_ended=self.facts().ended_at is not None)
 
     def manifest(self) -> GraphSearch:
         """The manifest of the search that is here."""
         self._check()
-        return read_manifest(self.path / "search.yaml")
+        return parse_manifest(self.store.read("search.yaml").decode(), str(self.path / "search.yaml"))
 
     def facts(self) -> SearchFacts:
         """The search's facts."""
@@ -140,7 +150,10 @@ class Folder:
         ledger = Ledger(self.facts())
         for key in self.store.list("trials/"):
             if key.endswith("/trial.json"):
-                ledger.put(self._read(key, GraphTrial))
+                trial = self._read(key, GraphTrial)
+                if key != _trial_key(trial.index):
+                    raise Corrupt(f"{self.path / key}: is the record of trial {trial.index}; put it back or delete it")
+                ledger.put(trial)
         return ledger
 
     def write_facts(self, facts: SearchFacts) -> None:
@@ -150,7 +163,7 @@ class Folder:
     def write_trial(self, trial: GraphTrial) -> None:
         """Record a trial's facts."""
         text = trial.model_dump_json(by_alias=True, exclude_defaults=True)
-        self._write(f"trials/{trial.index}/trial.json", text.encode())
+        self._write(_trial_key(trial.index), text.encode())
 
     def results(self, index: int, attempt: int | None = None) -> list[TrialResult]:
         """What the trial's attempts (or one of them) have left, oldest first; unreadable ones are left out."""

@@ -133,7 +133,7 @@ class FinalistRow:
 
 
 def finalist_rows(record: SearchRecord) -> list[FinalistRow]:
-    """The finalists, best mean first; empty where none was trained again."""
+    """The finalists, best mean first; empty where none was trained again. One whose own record is gone is left out."""
     trials = {trial.index: trial for trial in record.trials}
     runs: dict[int, list[GraphTrial]] = defaultdict(list)
     for trial in record.of(Purpose.FINALIST):
@@ -150,6 +150,7 @@ def finalist_rows(record: SearchRecord) -> list[FinalistRow]:
             len(of_one),
         )
         for origin, of_one in runs.items()
+        if origin in trials
     ]
     return sorted(rows, key=lambda row: (row.mean is None, -(row.mean or 0.0), row.origin.index))
 

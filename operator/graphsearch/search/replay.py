@@ -24,7 +24,9 @@ def doubt(settled: Settled, ledger: Ledger) -> str:
     deleted or changed shows.
     """
     told: list[str] = []
-    if missing := [index for index in range(max(ledger.trials, default=0)) if index not in ledger.trials]:
+    winner = ledger.search.winner
+    made = max(ledger.next_index, 0 if winner is None else winner + 1)
+    if missing := [index for index in range(made) if index not in ledger.trials]:
         shown = ", ".join(map(str, missing[:_SHOWN_INDEXES]))
         more = f" and {len(missing) - _SHOWN_INDEXES:,} more" if len(missing) > _SHOWN_INDEXES else ""
         told.append(f"trials without a record: {shown}{more}")

@@ -93,3 +93,16 @@ def test_a_trial_that_is_not_there(graphsearch, played_run: Folder, trial: str):
     code, _, err = graphsearch("explain", f"{played_run.path}/trials/{trial}")
     assert code == Exit.NOT_FOUND
     assert f"has no trial {trial}" in err
+
+
+def test_brackets_in_a_message_are_shown_as_they_are(graphsearch, played_run: Folder):
+    """A path in a trainer's last words is no markup."""
+    _, ledger = a_played_search()
+    trial = ledger.trials[0]
+    attempts = (trial.status.attempts[0].model_copy(update={"message": "no [/data/x] or [red]"}),)
+    status = trial.status.model_copy(update={"attempts": attempts})
+    with played_run:
+        played_run.write_trial(trial.model_copy(update={"status": status}))
+    code, out, _ = graphsearch("explain", f"{played_run.path}/trials/0")
+    assert code == Exit.OK
+    assert "no [/data/x] or [red]" in out

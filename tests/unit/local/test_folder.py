@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from graphsearch.api import Decision, GraphTrial, GraphTrialSpec, GraphTrialStatus, Rung
+from graphsearch.api import Decision, DesiredState, GraphTrial, GraphTrialSpec, GraphTrialStatus, Rung
 from graphsearch.api.manifest import parse_manifest
 from graphsearch.local import ChangedManifestError, Folder, Local, LockedError, NotARunError
 from graphtrial.contract import Device, Edge, Graph, Loss, LossType, Node, Purpose
@@ -34,6 +35,11 @@ def _trial(index: int) -> GraphTrial:
     edge = Edge(source="Label", destination="1", loss=Loss(type=LossType.CROSS_ENTROPY))
     graph = Graph(nodes=(Node(name="1", model="resnet8"),), edges=(edge,))
     return GraphTrial(name=f"small-t{index}", spec=GraphTrialSpec(index=index, purpose=Purpose.SEARCH, graph=graph))
+
+
+def _scored(index: int) -> GraphTrial:
+    rung = Rung(evaluation=1, score=0.5, decision=Decision.CONTINUE, time=1.0)
+    return _trial(index).model_copy(update={"status": GraphTrialStatus(rungs=(rung,))})
 
 
 def test_a_second_run_finds_the_facts_of_the_first(tmp_path: Path):
@@ -76,8 +82,7 @@ def test_a_changed_manifest_names_the_fields(tmp_path: Path):
     """A field that is fixed from birth is named with both values, and the old search stays."""
     with Folder(tmp_path) as folder:
         folder.open_search(_manifest(seed=0), _LOCAL)
-        rung = Rung(evaluation=1, score=0.5, decision=Decision.CONTINUE, time=1.0)
-        folder.write_trial(_trial(0).model_copy(update={"status": GraphTrialStatus(rungs=(rung,))}))
+        folder.write_trial(_scored(0))
         with pytest.raises(ChangedManifestError) as caught:
             folder.open_search(_manifest(seed=5), _LOCAL)
         assert caught.value.fields == ["spec.seed: (default) -> 5"]
@@ -110,6 +115,39 @@ def test_a_changed_budget_is_taken_up(tmp_path: Path):
         folder.open_search(_manifest(max_trials=3), _LOCAL)
         folder.open_search(_manifest(max_trials=9), _LOCAL)
         assert folder.manifest().spec.budget.max_trials == 9
+
+
+def test_the_budget_of_a_search_that_has_ended_stays(tmp_path: Path):
+    """Nothing is searched any more, and no manifest is kept under which nothing ran; its state may still be named."""
+    with Folder(tmp_path / "run") as folder:
+        facts, _ = folder.open_search(_manifest(), _LOCAL)
+        folder.write_trial(_scored(0))
+        folder.write_facts(facts.model_copy(update={"ended_at": 9.0}))
+        with pytest.raises(ChangedManifestError) as refused:
+            folder.open_search(_manifest(max_trials=5), _LOCAL)
+        assert refused.value.fields == ["spec.budget.maxTrials: 3 -> 5"]
+        spec = _manifest().spec.model_copy(update={"desired_state": DesiredState.FINISHING})
+        folder.open_search(_manifest().model_copy(update={"spec": spec}), _LOCAL)
+        assert folder.manifest() == _manifest()
+
+
+def test_a_record_of_another_trial_is_named(tmp_path: Path):
+    """A folder that was copied under another number counts for neither."""
+    with Folder(tmp_path / "run") as folder:
+        folder.open_search(_manifest(), _LOCAL)
+        folder.write_trial(_trial(0))
+        shutil.copytree(folder.path / "trials/0", folder.path / "trials/7")
+        with pytest.raises(Corrupt, match=r"trials/7/trial\.json: is the record of trial 0"):
+            folder.ledger()
+
+
+def test_a_manifest_that_was_altered_is_not_believed(tmp_path: Path):
+    """As any other object."""
+    with Folder(tmp_path / "run") as folder:
+        folder.open_search(_manifest(), _LOCAL)
+        (folder.path / "search.yaml").write_text("kind: GraphSearch")
+        with pytest.raises(Corrupt, match=r"search\.yaml"):
+            folder.manifest()
 
 
 def test_a_folder_without_a_search_says_so(tmp_path: Path):

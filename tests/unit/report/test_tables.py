@@ -118,6 +118,8 @@ def test_an_evaluation_may_span_epochs(played: Callable[..., SearchRecord], mani
 def test_finalists_are_ordered_by_their_new_mean(whole: SearchRecord) -> None:
     """The first is the winner, each with three new runs."""
     rows = finalist_rows(whole)
+    rest = tuple(trial for trial in whole.trials if trial.index != rows[0].origin.index)
+    assert finalist_rows(replace(whole, trials=rest)) == rows[1:]
     assert rows[0].origin.index == whole.facts.winner
     assert [row.runs for row in rows] == [3, 3, 3]
     means = [row.mean for row in rows if row.mean is not None]

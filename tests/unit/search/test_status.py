@@ -91,11 +91,18 @@ def test_a_record_that_was_deleted_leaves_a_hole_and_a_decision_unexplained():
     )
 
 
+def test_a_winner_without_a_record_is_a_doubt():
+    """Also where all records are gone."""
+    world = HandPlayed(a_search().trials(1).settled()).look()
+    facts = SearchFacts(uid="u", started_at=0.0, winner=1)
+    assert doubt(world.settled, Ledger(facts)) == "trials without a record: 0, 1"
+
+
 def test_many_holes_are_counted_and_not_listed():
-    """The first five by number. Whether there was a trial after the last one nobody can tell."""
+    """The first five by number; that there were trials after the last one is known from the next index."""
     world = HandPlayed(a_search().trials(1).settled()).look()
     first = world.ledger.trials[0]
     ledger = Ledger(SearchFacts(uid="u", started_at=0.0, next_index=1300))
     for index in (0, 1200):
         ledger.put(first.model_copy(update={"spec": first.spec.model_copy(update={"index": index})}))
-    assert doubt(world.settled, ledger) == "trials without a record: 1, 2, 3, 4, 5 and 1,194 more"
+    assert doubt(world.settled, ledger) == "trials without a record: 1, 2, 3, 4, 5 and 1,293 more"
