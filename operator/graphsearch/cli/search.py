@@ -157,7 +157,9 @@ def status_of(seen: SeenSearch, now: float) -> SearchStatus:
     if accepted is None:
         update = {"message": _NOBODY}
     elif accepted.status is ConditionStatus.FALSE:
-        update = {"reason": Reason(accepted.reason), "message": accepted.message}
+        known = accepted.reason in set(Reason)
+        update = {"reason": Reason(accepted.reason)} if known else {}
+        update["message"] = accepted.message if known else f"{accepted.reason}: {accepted.message}"
     elif not status.message and metrics and metrics.status is ConditionStatus.FALSE:
         update = {"message": f"{metrics.reason}: {metrics.message}"}
     if seen.is_over:

@@ -26,6 +26,8 @@ from graphtrial.storage import Corrupt, Missing, Store, open_store
 
 _T = TypeVar("_T", bound=Model)
 
+_LOCK_TRIES, _LOCK_SECONDS = 20, 0.02
+
 
 class LockedError(Exception):
     """Another runner works on the folder."""
@@ -75,10 +77,15 @@ class Folder:
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(self._lock, 32).decode() or "unknown"
+        # Whoever looks whether there is a runner holds it for a moment.
+        for _ in range(_LOCK_TRIES):
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_LOCK_SECONDS)
+        else:
+            owner = os.read(self._lock, 32).decode(errors="replace") or "unknown"
             os.close(self._lock)
             raise LockedError(f"{self.path}: another runner (process {owner.strip()}) works on it") from None
         try:
@@ -109,14 +116,14 @@ class Folder:
     def open_search(self, manifest: GraphSearch, local: Local) -> tuple[SearchFacts, Local]:
         """Begin a search here, or take up the one that is here.
 
-        A search of which no score is recorded yet has earned nothing: a changed manifest takes its place.
+        A search without a score or a checkpoint yet has earned nothing: with a mended manifest it begins anew.
 
         Raises:
             ChangedManifestError: If the one here differs in a field that is fixed from birth, or has ended and differs
                 in its budget.
             StorageError: If the folder cannot be written or holds a corrupt object.
         """
-        if self._has("search.json") and self._differences(manifest) and not self._has_scores():
+        if self._has("search.json") and self._differences(manifest) and self._is_worthless(manifest):
             self.store.delete("search.json")
             shutil.rmtree(self.path / "trials", ignore_errors=True)
         if not self._has("search.json"):
@@ -196,8 +203,13 @@ class Folder:
         except (Missing, Corrupt, ValueError, KeyError, TypeError):
             return None
 
-    def _has_scores(self) -> bool:
-        return any(trial.status.rungs for trial in self.ledger().trials.values())
+    def _is_worthless(self, manifest: GraphSearch) -> bool:
+        """Whether a search of the same name lies here that has nothing to lose."""
+        if self.manifest().metadata.name != manifest.metadata.name:
+            return False
+        if any(trial.status.rungs for trial in self.ledger().trials.values()):
+            return False
+        return not any(key.endswith("/latest.json") for key in self.store.list("trials/"))
 
     def _has(self, name: str) -> bool:
         return self.store.exists(name)

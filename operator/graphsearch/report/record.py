@@ -158,7 +158,7 @@ def analysed_runs(record: SearchRecord) -> dict[str, list[GraphTrial]]:
     """The runs of each contender of which an analysis is there, the found graph first; that alone without any."""
     named: dict[str, list[GraphTrial]] = {}
     for row in record.comparison:
-        runs = [trial for trial in record.of(Purpose.COMPARE) if trial.spec.contenders == row.names]
+        runs = [trial for trial in record.of(Purpose.COMPARE) if set(trial.spec.contenders) == set(row.names)]
         if analysed := [trial for trial in runs if trial.index in record.analyses]:
             named[contender_text(row)] = analysed
     if not named and record.found is not None and record.found.trial.index in record.analyses:

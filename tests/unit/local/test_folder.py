@@ -100,6 +100,22 @@ def test_a_changed_manifest_is_taken_while_nothing_is_earned(tmp_path: Path):
         assert folder.manifest() == _manifest(seed=5)
 
 
+@pytest.mark.parametrize("change", ["saved", "another search"])
+def test_what_was_saved_is_not_given_up_for_another_manifest(tmp_path: Path, change: str):
+    """A checkpoint was earned before the first score; and a slip in --output costs no other search its trials."""
+    with Folder(tmp_path) as folder:
+        folder.open_search(_manifest(seed=0), _LOCAL)
+        folder.write_trial(_trial(0))
+        other = _manifest(seed=5)
+        if change == "saved":
+            folder.store.write("trials/0/latest.json", b'{"attempt": 1}')
+        else:
+            other = other.model_copy(update={"metadata": other.metadata.model_copy(update={"name": "other"})})
+        with pytest.raises(ChangedManifestError):
+            folder.open_search(other, _LOCAL)
+        assert folder.ledger().trials == {0: _trial(0)}
+
+
 def test_a_folder_tells_whether_a_runner_works_on_it(tmp_path: Path):
     """A killed runner leaves its lock file and not its lock."""
     watcher = Folder(tmp_path)

@@ -127,3 +127,15 @@ def test_without_umap_the_page_says_what_to_install(
     assert "(UMAP) install graphsearch[analysis] and write the report again." in page.text
     assert "chart-umap" not in page.ids
     assert not store.exists("report/umap.svg")
+
+
+def test_equal_graphs_of_a_fixed_list_are_one_contender_with_its_networks(played: Played) -> None:
+    """Whichever of their names the comparison puts first."""
+    graph = "    - {name: NAME, nodes: [{name: '1', model: resnet8}, {name: '2', model: resnet14}], edges: EDGES}\n"
+    edges = ", ".join(f"{{source: Label, destination: '{n}', loss: {{type: CrossEntropy}}}}" for n in "12")
+    two = "".join(graph.replace("NAME", name).replace("EDGES", f"[{edges}]") for name in ("first", "second"))
+    begin, end = FIXED.index("    - nodes"), FIXED.index("  training")
+    record = analysed(played(FIXED[:begin] + two + FIXED[end:]))
+    (row,) = record.comparison
+    assert set(row.names) == {"first", "second"}
+    assert [len(analyses) for analyses in contender_analyses(record).values()] == [2]
