@@ -53,10 +53,10 @@ class Cost(Model):
 
 
 class TrialCounts(Model):
-    """Search trials by what became of them."""
+    """Search trials, or the runs of a fixed list of graphs, by what became of them."""
 
     created: _Count = 0
-    """All that were drawn."""
+    """All that there are."""
     running: _Count = 0
     """Attempts of any purpose that are intended or alive."""
     succeeded: _Count = 0

@@ -208,7 +208,7 @@ def status_table(status: SearchStatus) -> RenderableType:
     counters = Table.grid(padding=(0, 2))
     cancelled = (f"cancelled {status.cancelled}",) if status.cancelled else ()
     counters.add_row(
-        f"graphs {status.created}/{status.max_trials}",
+        f"trials {status.created}/{status.max_trials}",
         f"running {status.running}",
         f"done {status.succeeded}",
         f"stopped {status.stopped}",

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from graphsearch.api import Attempt, BestStatus, Cost, GraphTrial, Outcome, Reason, RungStatus, SearchFacts
 from graphsearch.search import stages
+from graphsearch.search.contenders import contenders
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import Settled
 from graphsearch.search.tally import Tally
@@ -52,7 +53,8 @@ def has_result(settled: Settled, facts: SearchFacts) -> bool:
 
 def summarise(settled: Settled, ledger: Ledger, now: float) -> SearchStatus:
     """The status of a search from its facts; its work grows with rungs and running trials, not with ended ones."""
-    outcomes = {outcome: ledger.outcomes[Purpose.SEARCH, outcome] for outcome in Outcome}
+    purpose, wanted = _counted(settled, ledger)
+    outcomes = {outcome: ledger.outcomes[purpose, outcome] for outcome in Outcome}
     best = None
     if ledger.best is not None:
         best = BestStatus(trial=ledger.trials[-ledger.best[1]].name, score=ledger.best[0])
@@ -60,14 +62,14 @@ def summarise(settled: Settled, ledger: Ledger, now: float) -> SearchStatus:
         name=settled.name,
         reason=current_reason(settled, ledger, now),
         message=ledger.search.message,
-        created=ledger.created[Purpose.SEARCH],
+        created=ledger.created[purpose],
         running=len(ledger.running),
         succeeded=outcomes[Outcome.SUCCEEDED],
         stopped=outcomes[Outcome.STOPPED],
         failed=outcomes[Outcome.FAILED],
         diverged=outcomes[Outcome.DIVERGED],
         cancelled=outcomes[Outcome.CANCELLED],
-        max_trials=settled.spec.budget.max_trials,
+        max_trials=wanted,
         rungs=tuple(
             RungStatus(
                 evaluation=rung,
@@ -80,6 +82,14 @@ def summarise(settled: Settled, ledger: Ledger, now: float) -> SearchStatus:
         best=best,
         seconds=_cost(ledger.tally, ledger.running.values(), now),
     )
+
+
+def _counted(settled: Settled, ledger: Ledger) -> tuple[Purpose, int]:
+    """What is counted, and how many are wanted: drawn graphs, or the runs of a fixed list and its baselines."""
+    if settled.spec.space:
+        return Purpose.SEARCH, settled.spec.budget.max_trials
+    repeats = settled.spec.comparison.repeats if settled.spec.comparison else 1
+    return Purpose.COMPARE, repeats * len(contenders(settled, ledger))
 
 
 def current_reason(settled: Settled, ledger: Ledger, now: float) -> Reason:

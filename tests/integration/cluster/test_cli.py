@@ -81,7 +81,7 @@ def test_status_is_the_same_table_as_on_one_machine(graphsearch, cluster, namesp
     assert told.pop("seconds") == pytest.approx(expected.seconds.model_dump())
     assert told == json.loads(expected.model_dump_json(by_alias=True, exclude={"seconds"}))
     code, out, _ = graphsearch("status", "s")
-    assert "graphs 16/16" in out
+    assert "trials 16/16" in out
     assert "Completed" in out
 
 

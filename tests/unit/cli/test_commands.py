@@ -173,7 +173,7 @@ def test_status_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_
     assert (status["name"], status["reason"], status["maxTrials"]) == ("small", "Searching", 40)
     assert "no runner works on it" in status["message"]
     code, out, _ = _run(capsys, "status", tmp_path / "run")
-    assert "graphs 0/40" in out
+    assert "trials 0/40" in out
 
 
 def test_status_names_a_record_that_was_deleted(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_path: Path):

@@ -50,7 +50,7 @@ def test_the_table_shows_trials_rungs_best_score_progress_and_time_left(clock, s
         clock(70)
         draw(world)
         second = shown()
-    assert "graphs 2/4" in first
+    assert "trials 2/4" in first
     assert "best -" in first
     assert re.search(r"^ +s-t0 +Search +3 of 8 +0\.9000 ", first, re.MULTILINE)
     assert "time left: not known yet" in first

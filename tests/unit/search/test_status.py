@@ -26,6 +26,17 @@ def test_a_running_search_in_numbers():
     assert (status.seconds.useful, status.seconds.stopped, status.seconds.lost) == (8, 3, 0)
 
 
+def test_of_a_fixed_list_the_runs_are_counted():
+    """Nothing is drawn: each graph has its repeats, and a baseline that equals it has none of its own."""
+    edges = [{"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}}]
+    graph = {"nodes": [{"name": "1", "model": "resnet8"}], "edges": edges}
+    comparison = {"repeats": 3, "baselines": ["Independent"]}
+    world = HandPlayed(a_search().parallel(2).graphs(graph).having(comparison=comparison).settled()).look()
+    world.look((0, 1, 0.5)).finish(0, 0.8)
+    status = summarise(world.settled, world.ledger, world.now)
+    assert (status.created, status.succeeded, status.max_trials) == (3, 1, 3)
+
+
 def test_time_that_was_lost():
     """A crash and a vanished attempt of a trial that goes on, and all of a trial that failed."""
     world = HandPlayed(a_search().trials(1).settled()).look()
