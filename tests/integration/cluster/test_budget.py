@@ -143,7 +143,7 @@ def test_a_deleted_search_frees_its_devices_however_much_it_leaves_behind(kinds,
     stage.operator.kill()
     stage.operator.start().wait_until_ready()
     # Also in its metrics, although there is nothing to write about it.
-    wait_for(lambda: 'graphsearch_operator_searches{state="Paused"} 1.0' in stage.operator.metrics(), search.describe)
+    wait_for(lambda: 'search="large"' in stage.operator.metrics(), search.describe)
     search.patch(desiredState="Running")
     wait_for(lambda: len(running_pods(search)) == LIVE, search.describe)
     pods = running_pods(search)
