@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -84,9 +85,10 @@ async def patiently(look: Callable[[], Awaitable[_T]]) -> _T:
     while True:
         try:
             return await look()
-        except UnavailableError:
+        except UnavailableError as error:
             if time.monotonic() >= deadline:
                 raise
+            print(f"the cluster does not answer: {error}; trying again", file=sys.stderr, flush=True)
             await asyncio.sleep(_AGAIN_SECONDS)
 
 

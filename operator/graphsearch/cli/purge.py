@@ -21,7 +21,7 @@ from graphsearch.api.wire import Object, search_from_object
 from graphsearch.cli.cluster import Session, on_cluster
 from graphsearch.cli.exits import CommandError, Exit
 from graphsearch.cli.folders import folder_errors
-from graphsearch.cli.search import facts_of, is_over, opened
+from graphsearch.cli.search import facts_of, is_decided, opened
 from graphtrial.storage import Store
 
 _TEACHERS = "teachers/"
@@ -71,7 +71,7 @@ async def _left(session: Session, options: argparse.Namespace) -> Left:
             name = obj["metadata"]["name"]
             why = "" if name == options.search else ", and may need the teachers"
             raise CommandError(Exit.REFUSED, f"{name} still runs{why}; wait for it, or: graphsearch cancel {name}")
-        if obj["metadata"]["name"] == options.search and not is_over(obj):
+        if obj["metadata"]["name"] == options.search and not is_decided(obj):
             raise CommandError(Exit.REFUSED, f"{options.search}: its report is not built yet; wait for it")
     pods, _ = await session.client.list(PODS, session.namespace, labels=f"{n.SEARCH_LABEL}={options.search}")
     if alive := [pod["metadata"]["name"] for pod in pods if _is_alive(pod)]:

@@ -142,7 +142,7 @@ def facts_of(obj: Object) -> SearchFacts:
     return search_status_from_object(obj).facts or SearchFacts(uid=metadata["uid"], started_at=created)
 
 
-def is_over(obj: Object) -> bool:
+def is_decided(obj: Object) -> bool:
     """Whether a search has ended and its report is there, or will never be."""
     conditions = search_status_from_object(obj).conditions
     return any(c.type is ConditionType.SUCCEEDED and c.status is not ConditionStatus.UNKNOWN for c in conditions)

@@ -25,7 +25,7 @@ from graphsearch.search.replay import doubt
 from graphsearch.search.settled import Settled, settle
 from graphsearch.search.status import SearchStatus, summarise
 
-WATCH_SECONDS = 2.0
+_WATCH_SECONDS = 2.0
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -96,7 +96,7 @@ def _watch_folder(folder: Folder) -> None:
             watch(_look(folder))
             if not folder.has_runner():
                 return
-            time.sleep(WATCH_SECONDS)
+            time.sleep(_WATCH_SECONDS)
 
 
 async def _watch(session: Session, name: str) -> None:
@@ -110,7 +110,7 @@ async def _watch(session: Session, name: str) -> None:
     with display(plain=False, where=f"{seen.namespace}/{seen.name}", summary=shown) as watch:
         watch(seen)
         while not seen.is_over:
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(_WATCH_SECONDS)
             seen = await patiently(partial(refresh, session, seen))
             watch(seen)
 

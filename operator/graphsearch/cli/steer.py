@@ -13,7 +13,7 @@ from graphsearch.api import Condition, ConditionStatus, ConditionType, DesiredSt
 from graphsearch.api.wire import Object, search_status_from_object
 from graphsearch.cli.cluster import Session, on_cluster, patiently
 from graphsearch.cli.exits import Exit
-from graphsearch.cli.search import is_over
+from graphsearch.cli.search import is_decided
 
 _POLL_SECONDS = 1.0
 
@@ -54,7 +54,7 @@ def has_come(obj: Object, wanted: DesiredState) -> bool:
     """
     status = search_status_from_object(obj)
     conditions = {condition.type: condition for condition in status.conditions}
-    if is_over(obj):
+    if is_decided(obj):
         return True
     accepted = conditions.get(ConditionType.ACCEPTED)
     is_seen = accepted is not None and accepted.observed_generation >= obj["metadata"]["generation"]

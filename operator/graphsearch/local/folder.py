@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -25,8 +26,6 @@ from graphtrial.contract import Device, Model, TrialResult, canonical_json, prob
 from graphtrial.storage import Corrupt, Missing, Store, open_store
 
 _T = TypeVar("_T", bound=Model)
-
-_LOCK_TRIES, _LOCK_SECONDS = 20, 0.02
 
 
 class LockedError(Exception):
@@ -57,6 +56,19 @@ def _trial_key(index: int) -> str:
     return f"trials/{index}/trial.json"
 
 
+def _is_mine(lock: int) -> bool:
+    """Take the lock unless a runner has it; who only looks for one shares it with others for a moment."""
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+
 class Folder:
     """A search's folder; as a context manager it is locked for one runner."""
 
@@ -77,17 +89,10 @@ class Folder:
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        # Whoever looks whether there is a runner holds it for a moment.
-        for _ in range(_LOCK_TRIES):
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(_LOCK_SECONDS)
-        else:
+        if not _is_mine(self._lock):
             owner = os.read(self._lock, 32).decode(errors="replace") or "unknown"
             os.close(self._lock)
-            raise LockedError(f"{self.path}: another runner (process {owner.strip()}) works on it") from None
+            raise LockedError(f"{self.path}: another runner (process {owner.strip()}) works on it")
         try:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, str(os.getpid()).encode(), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,25 @@ def test_a_folder_tells_whether_a_runner_works_on_it(tmp_path: Path):
     with Folder(tmp_path):
         assert watcher.has_runner()
     assert not watcher.has_runner()
+
+
+def test_who_looks_for_a_runner_keeps_none_from_starting(tmp_path: Path):
+    """However often it looks, and although both use the same lock."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            Folder(tmp_path).has_runner()
+
+    onlooker = threading.Thread(target=look)
+    onlooker.start()
+    try:
+        for _ in range(500):
+            with Folder(tmp_path), pytest.raises(LockedError), Folder(tmp_path):
+                pass
+    finally:
+        over.set()
+        onlooker.join()
 
 
 def test_a_changed_budget_is_taken_up(tmp_path: Path):
