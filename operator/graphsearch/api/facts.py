@@ -18,7 +18,7 @@ class SearchFacts(Model):
     started_at: float
     """When it was first planned."""
     next_index: Annotated[int, Field(ge=0)] = 0
-    """Where trials are objects that somebody may delete: no index below it is given again."""
+    """No index below it is given again, whatever became of the trial that had it."""
     paused_at: float | None = None
     """When it was last paused because attempts could not start; older ones are not held against it again."""
     winner: Annotated[int | None, Field(ge=0)] = None

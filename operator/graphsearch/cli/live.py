@@ -181,8 +181,7 @@ def share_done(world: Scene) -> float:
         finalists = comparison.finalists if comparison.finalists > 1 else 0
         later = comparison.repeats * (finalists + 1 + len(comparison.baselines)) * whole
     if not settled.spec.space:
-        repeats = comparison.repeats if comparison else 1
-        later = repeats * (len(settled.spec.graphs) + len(comparison.baselines if comparison else ())) * whole
+        later = settled.repeats * (len(settled.spec.graphs) + len(comparison.baselines if comparison else ())) * whole
     if compression := settled.spec.compression:
         later += (len(compression.distillations()) * compression.repeats + 1) * whole
     done = expected * sum(ledger.outcomes[Purpose.SEARCH, outcome] for outcome in Outcome)

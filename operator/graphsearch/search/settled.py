@@ -34,6 +34,11 @@ class Settled:
         score_of = self.spec.objective.score_of
         return ScoreOf.TARGET_NODE if score_of is ScoreOf.BEST_NODE and self.spec.space else score_of
 
+    @property
+    def repeats(self) -> int:
+        """Of each contender; a fixed list that is compared with nothing is run once."""
+        return self.spec.comparison.repeats if self.spec.comparison else 1
+
 
 def settle(search: GraphSearch, *, reports: bool = False) -> Settled:
     """Resolve the preset, count the evaluations, number the rungs."""

@@ -276,11 +276,10 @@ def _best_node(ledger: Ledger, winner: int) -> str:
 
 def _comparison(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
     """Compare trials that are not there yet: every contender, every repeat, on the full training set."""
-    repeats = settled.spec.comparison.repeats if settled.spec.comparison else 1
     known = {(t.spec.contenders, t.spec.repeat) for t in ledger.of(Purpose.COMPARE)}
     found = found_name(settled)
     missing: list[GraphTrialSpec] = []
-    for repeat in range(repeats):
+    for repeat in range(settled.repeats):
         seed = seed_of(settled.spec.seed, "repeat", repeat)
         for names, graph in contenders(settled, ledger):
             if (names, repeat) in known:

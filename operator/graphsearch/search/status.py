@@ -88,8 +88,7 @@ def _counted(settled: Settled, ledger: Ledger) -> tuple[Purpose, int]:
     """What is counted, and how many are wanted: drawn graphs, or the runs of a fixed list and its baselines."""
     if settled.spec.space:
         return Purpose.SEARCH, settled.spec.budget.max_trials
-    repeats = settled.spec.comparison.repeats if settled.spec.comparison else 1
-    return Purpose.COMPARE, repeats * len(contenders(settled, ledger))
+    return Purpose.COMPARE, settled.repeats * len(contenders(settled, ledger))
 
 
 def current_reason(settled: Settled, ledger: Ledger, now: float) -> Reason:
