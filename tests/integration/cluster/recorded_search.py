@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.searches import SearchBuilder, drawn_curve
+
 from graphsearch.api import (
     Condition,
     ConditionStatus,
@@ -27,6 +29,7 @@ from graphsearch.cluster.jobs import labels_of, place
 from graphsearch.cluster.recorded import owner_of
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import settle
+from graphsearch.search.simulator import Simulation
 from graphsearch.search.status import summarise
 from graphtrial.contract import Purpose
 
@@ -112,3 +115,8 @@ def record(control_plane: Any, search: GraphSearch, namespace: str, name: str) -
             return await client.create(manifest.to_json())
 
     return RecordedSearch(control_plane.kubeconfig, manifest, asyncio.run(create()))
+
+
+def played(search: SearchBuilder, seed: int = 3) -> Ledger:
+    """The facts of a search that was played to its end."""
+    return Simulation(search.settled(), drawn_curve(seed)).run()
