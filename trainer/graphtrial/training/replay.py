@@ -10,8 +10,8 @@ for a number, which is noticed before; gradients that are projected in an order 
 own networks, whose Python may do something else each time. Making images is not recorded either: RandAugment's work
 differs from batch to batch.
 
-Decided against: ``torch.compile``, whose start-up every trial of a search would pay, and a cache of recorded networks:
-recording takes about as long as two updates.
+Decided against: ``torch.compile``, whose start-up every trial of a search would pay (half a minute for a sixth of an
+update's time; docs/performance.md), and a cache of recorded networks: recording takes about as long as two updates.
 """
 
 from __future__ import annotations
