@@ -6,6 +6,8 @@ node. Each case runs in fresh processes, because a process that has run other si
 side, taking turns, because what else a machine does changes from minute to minute. The fastest step of a side counts.
 
     python -m benchmarks.step        prints a table and MISSED where a target is missed; never fails for that
+
+A quarter of an hour on a slow machine.
 """
 
 from __future__ import annotations
