@@ -215,6 +215,36 @@ def test_an_analysis_that_fails_does_not_fail_the_trial(tmp_path, monkeypatch, c
     assert open_store(tmp_path.as_uri()).exists("weights/1.safetensors")
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of the attempt's runs any more."""
+
+
+def killed(*_, **__):
+    """In place of what a process dies of."""
+    raise Killed
+
+
+def test_an_analysis_that_kills_is_tried_twice_and_left_out(tmp_path, monkeypatch, caplog):
+    """The attempt that trained dies of it and the next one too, as of a lack of memory; the third ends the trial."""
+    monkeypatch.setattr(attempt_module, "look", killed)
+    for attempt in (1, 2):
+        with pytest.raises(Killed):
+            trained(tmp_path, attempt=attempt)
+    assert trained(tmp_path, attempt=3)[0] is ExitCode.DONE
+    assert analysis_in(tmp_path) is None
+    assert "attempt 2 was killed as it analysed its networks" in caplog.text
+
+
+def test_an_analysis_that_was_interrupted_once_is_made_by_the_next_attempt(tmp_path, monkeypatch):
+    """A node that dies, or the kill of a runner."""
+    with monkeypatch.context() as patch:
+        patch.setattr(attempt_module, "look", killed)
+        with pytest.raises(Killed):
+            trained(tmp_path)
+    assert trained(tmp_path, attempt=2)[0] is ExitCode.DONE
+    assert analysis_in(tmp_path) is not None
+
+
 def test_arithmetic_of_gpus_is_refused_on_a_cpu(tmp_path):
     """Precision is part of the spec: what a CPU would do instead is another one."""
     with pytest.raises(RefusedError, match=r"training.precision: TF32 is of GPUs; use FP32 on a CPU"):

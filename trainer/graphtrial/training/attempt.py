@@ -36,7 +36,7 @@ from graphtrial.evaluation import Evaluator, analyse, look, maps_for_umap, metri
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import Machine, Snapshot, TrialFolder
 from graphtrial.training.errors import RefusedError
-from graphtrial.training.events import note_start, put_events
+from graphtrial.training.events import killed_from_here, note_start, put_events
 from graphtrial.training.exposition import Exposition
 from graphtrial.training.feed import Feed
 from graphtrial.training.loop import Parts, Training
@@ -97,7 +97,7 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
         if spec.export:
             state.exports = _export(parts, data)
         if spec.purpose in _ANALYSED:
-            _analyse(parts, data, device)
+            _analyse(parts, data, device, state)
     return code
 
 
@@ -123,9 +123,13 @@ def _export(parts: Parts, data: TrialData) -> tuple[Exported, ...]:
     return tuple(form.said for form in made)
 
 
-def _analyse(parts: Parts, data: TrialData, device: torch.device) -> None:
+def _analyse(parts: Parts, data: TrialData, device: torch.device, state: State) -> None:
     """Leave what is said of the networks; whatever goes wrong in it, the training is done and stays so."""
     spec, outbox = parts.spec, parts.outbox
+    # Only this was left to one that took over here: a lack of memory would kill each in turn until the trial failed.
+    if killed := killed_from_here(spec, state):
+        _log.warning("the trial is done; attempt %d was killed as it analysed its networks: left out", killed[0])
+        return
     try:
         seen = look(parts.networks, parts.evaluator.batches(), precision=spec.training.precision, device=device)
         analysis = analyse(spec.graph, parts.networks, seen, mean=data.mean, std=data.std)

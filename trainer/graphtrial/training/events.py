@@ -69,6 +69,13 @@ def note_end(spec: TrialSpec, state: State, code: int, message: str = "") -> Non
     state.events.append(told)
 
 
+def killed_from_here(spec: TrialSpec, state: State) -> list[int]:
+    """Earlier attempts that took over where the trial is now, and have told of no end."""
+    ended = {told.attempt for told in state.events if told.event is EventKind.END}
+    begun = [told.attempt for told in state.events if told.event is EventKind.START and told.step == state.step]
+    return [attempt for attempt in begun if attempt < spec.attempt and attempt not in ended]
+
+
 def put_events(outbox: Outbox, state: State) -> None:
     """Store all events so far. Raises as ``Outbox.put``."""
     text = events_text(state.events)
