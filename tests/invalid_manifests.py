@@ -151,6 +151,12 @@ _BY_SCHEMA = {
     "two and a half nodes": ({"space.nodes": 2.5}, "space.nodes"),
     "a negative seed": ({"seed": -1}, "seed"),
     "a seed that a float cannot hold": ({"seed": 2**53}, "seed"),
+    "a goal beyond every score": ({"objective.goal": 2}, "objective.goal"),
+    "a goal that every graph reaches": ({"objective.goal": 0}, "objective.goal"),
+    "a log loss of the other sign": (
+        {"objective.metric": "NegativeLogLoss", "objective.goal": 0.5},
+        "objective.goal",
+    ),
     "a metric in small letters": ({"objective.metric": "accuracy"}, "objective.metric"),
     "a goal in words": ({"objective.goal": "high"}, "objective.goal"),
     "a score of nobody": ({"objective.scoreOf": "Teacher"}, "objective.scoreOf"),
@@ -240,6 +246,7 @@ _BY_RULES_OF_THE_SPACE = {
         "training.unlabelled.batchSize",
     ),
     "a data set that nobody knows": ({"data.dataset": "CIFAR1000"}, "data.dataset"),
+    "data behind another protocol": ({"data.uri": "ftp://data/cifar100"}, "data.uri"),
     "a target of an unknown model": ({"space.targetModels": ["resnet33"]}, "space.targetModels"),
     "an auxiliary node of an unknown model": ({"space.auxiliaryModels.1": "vgg16"}, "space.auxiliaryModels"),
     "three nodes and nothing to draw two of them from": ({"space.auxiliaryModels": REMOVED}, "space.auxiliaryModels"),
@@ -320,8 +327,12 @@ _BY_RULES_OF_GRAPHS = {
         {"graphs.1.nodes.2.weights": {"pretrained": {}}},
         "graphs[1].nodes[2].weights",
     ),
-    "weights from two places": ({"graphs.1.nodes.0.weights.uri": "s3://w"}, "graphs[1].nodes[0].weights"),
+    "weights from two places": ({"graphs.1.nodes.0.weights.uri": "s3://w/a.pt"}, "graphs[1].nodes[0].weights"),
     "weights from nowhere": ({"graphs.1.nodes.0.weights": {}}, "graphs[1].nodes[0].weights"),
+    "weights at a relative path": (
+        {"graphs.1.nodes.0.weights": {"uri": "weights/a.pt"}},
+        "graphs[1].nodes[0].weights.uri",
+    ),
     "torchvision's weights for a model of ours": (
         {"graphs.1.nodes.1.weights": {"torchvision": "IMAGENET1K_V1"}},
         "graphs[1].nodes[1].weights",
@@ -394,6 +405,14 @@ _BY_THE_OPERATOR = {
             "graphs.1.nodes.5": {"name": "ensemble", "kind": "Ensemble", "members": ["a", "b"]},
         },
         "graphs[1].nodes[5].name",
+    ),
+    "weights in a bucket, which are not named": (
+        {"graphs.1.nodes.0.weights": {"uri": "s3://weights"}},
+        "graphs[1].nodes[0].weights.uri",
+    ),
+    "a folder of weights": (
+        {"graphs.1.nodes.0.weights": {"uri": "file:///weights/"}},
+        "graphs[1].nodes[0].weights.uri",
     ),
     "a stage starts from a network that its graph has no use for": (
         {"graphs.0.nodes.1": {"name": "z", "model": "resnet8"}, "graphs.1.nodes.0.weights.node.node": "z"},

@@ -29,6 +29,11 @@ def test_maps_are_placed_by_umap_and_those_of_nodes_that_look_elsewhere_lie_apar
     assert len(spec["datasets"]["points"]) == len(NODES) * IMAGES
 
 
+def test_what_holds_no_maps_is_not_placed():
+    """The report is written without the picture."""
+    assert embedded(b"no archive") == []
+
+
 def test_too_few_maps_are_not_placed():
     """UMAP needs neighbours."""
     assert embedded(maps(["1"], 3)) == []

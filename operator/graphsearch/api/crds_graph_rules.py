@@ -124,6 +124,11 @@ _WEIGHTS = (
         exactly_one("pretrained", "uri", "torchvision", "node"),
         "give exactly one of pretrained, uri, torchvision, node",
     ),
+    Rule(
+        "!has(self.uri) || self.uri.startsWith('/') || self.uri.startsWith('file:///') || self.uri.startsWith('s3://')",
+        "names no object; use file:///folder/name.pt, an absolute path or s3://bucket/name.pt",
+        path=".uri",
+    ),
 )
 
 _NETWORK = f"{kind_of('self')} in ['Trained', 'Frozen']"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from graphsearch.api.compression import MOST_TEACHERS, Compression, Lesson
 from graphsearch.api.crds_graph_rules import KNOWN_MODELS, exactly_one, is_live, kind_of, listed, named_like
 from graphsearch.api.crds_schema import Rule, Rules
-from graphsearch.api.graphsearch import MOST_NETWORKS, Comparison, GraphSearchSpec
+from graphsearch.api.graphsearch import MOST_NETWORKS, Comparison, Goal, GraphSearchSpec
 from graphsearch.api.graphtrial import GraphTrialSpec
 from graphsearch.api.manifest import MUTABLE
 from graphsearch.api.space import EdgeRule, Range, SineParameters, Space
@@ -25,6 +25,7 @@ from graphtrial.contract import (
     UNLABELLED,
     Data,
     LossType,
+    Metric,
     Model,
     Training,
 )
@@ -126,6 +127,20 @@ _DATA = (
         f"is no data set; {_KNOWN_DATA}",
         path=".dataset",
         shown=f'"unknown data set \'" + self.dataset + "\'; {_KNOWN_DATA}"',
+    ),
+    Rule(
+        "!has(self.uri) || !self.uri.contains('://') || self.uri.startsWith('file://') || self.uri.startsWith('s3://')",
+        "cannot be read; use a path, file:// or s3://",
+        path=".uri",
+    ),
+)
+
+_GOAL = (
+    Rule(
+        f"!has(self.goal) || (self.metric == '{Metric.NEGATIVE_LOG_LOSS}' ? self.goal < 0.0 : "
+        "self.goal > 0.0 && self.goal <= 1.0)",
+        f"no score reaches it, or each does; give a number above 0 and up to 1, below 0 for {Metric.NEGATIVE_LOG_LOSS}",
+        path=".goal",
     ),
 )
 
@@ -319,6 +334,7 @@ SPEC_RULES: Rules = {
     Space: _SPACE,
     Volume: _VOLUME,
     Data: _DATA,
+    Goal: _GOAL,
     TrainingChoice: _TRAINING,
     Comparison: _COMPARISON,
     Compression: _COMPRESSION,

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from graphsearch.api.conditions import ConditionType
 from graphsearch.api.graphsearch import API_VERSION, GraphSearch
 from graphsearch.api.graphtrial import ATTEMPT_MESSAGE_LENGTH, GraphTrial, GraphTrialObjectStatus, GraphTrialStatus
 from graphsearch.api.manifest import ManifestError
@@ -48,7 +49,7 @@ def search_status_from_object(obj: Mapping[str, Any]) -> GraphSearchStatus:
     Raises:
         ManifestError: If somebody wrote what no version of the operator writes.
     """
-    return _read(GraphSearchStatus, obj, obj.get("status") or {})
+    return _read(GraphSearchStatus, obj, _without_unknown_conditions(obj.get("status") or {}))
 
 
 def trial_from_object(obj: Mapping[str, Any]) -> GraphTrial:
@@ -70,7 +71,7 @@ def trial_object_status(obj: Mapping[str, Any]) -> GraphTrialObjectStatus:
         ManifestError: With one line per problem.
     """
     shown = {key: value for key, value in (obj.get("status") or {}).items() if key not in _FACTS}
-    return _read(GraphTrialObjectStatus, obj, shown)
+    return _read(GraphTrialObjectStatus, obj, _without_unknown_conditions(shown))
 
 
 def trial_spec_to_wire(trial: GraphTrial) -> Object:
@@ -121,6 +122,16 @@ def trial_object(trial: GraphTrial, namespace: str, labels: Mapping[str, str], o
 _FACTS = frozenset(
     field.serialization_alias or field.alias or name for name, field in GraphTrialStatus.model_fields.items()
 )
+
+
+_CONDITIONS = frozenset(kind.value for kind in ConditionType)
+
+
+def _without_unknown_conditions(status: Mapping[str, Any]) -> Object:
+    found = dict(status)
+    if "conditions" in found:
+        found["conditions"] = [told for told in found["conditions"] if told.get("type") in _CONDITIONS]
+    return found
 
 
 def _rung_from_wire(rung: Mapping[str, Any]) -> Object:

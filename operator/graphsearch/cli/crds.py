@@ -6,7 +6,7 @@ import argparse
 
 from graphsearch.api.crds import crd_yaml, crds
 from graphsearch.cli.exits import Exit
-from graphsearch.cli.folders import folder_errors
+from graphsearch.cli.folders import folder_errors, naming
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -18,5 +18,7 @@ def run(options: argparse.Namespace) -> Exit:
     with folder_errors():
         options.output.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (options.output / name).write_text(text, encoding="utf-8")
+            path = options.output / name
+            with naming(path):
+                path.write_text(text, encoding="utf-8")
     return Exit.OK

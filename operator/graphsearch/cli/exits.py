@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 
@@ -22,6 +23,8 @@ class Exit(IntEnum):
     """The data set is missing, incomplete or corrupt."""
     NO_RESULT = 7
     """The search ended without a best graph."""
+    TRAINER = 8
+    """The process that starts trainers was killed, as for lack of memory; all is saved, the same command goes on."""
     UNREACHABLE = 20
     """The cluster does not answer, or no kubeconfig says where one is."""
     NOT_FOUND = 21
@@ -40,3 +43,8 @@ class CommandError(Exception):
     def __init__(self, code: Exit, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def is_of_output(error: Exception) -> bool:
+    """Whether an error is one of writing to standard output; those of files have the file's name."""
+    return isinstance(error, OSError) and error.filename is None and error.errno in (errno.EPIPE, errno.ENOSPC)

@@ -17,6 +17,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from graphsearch.api import Outcome
 from graphsearch.cli.export import TrackedRun
+from graphsearch.cli.folders import naming
 
 _STATUS = {
     None: Status.STATUS_RUNNING,
@@ -33,19 +34,23 @@ def write(runs: Sequence[TrackedRun], folder: Path) -> Path:
     """
     for run in runs:
         place = folder / run.name
-        place.mkdir(parents=True, exist_ok=True)
-        for old in place.glob("events.out.tfevents.*"):
-            old.unlink()
-        writer = EventFileWriter(str(place))
-        writer.add_event(_hparams(run.started, metadata.SESSION_START_INFO_TAG, session_start_info=_start(run)))
-        for point in run.points:
-            values = [Summary.Value(tag=name, simple_value=value) for name, value in point.metrics.items()]
-            writer.add_event(Event(wall_time=point.time, step=point.step, summary=Summary(value=values)))
-        ended = run.ended or run.started
-        end = SessionEndInfo(status=_STATUS.get(run.outcome, Status.STATUS_FAILURE), end_time_secs=ended)
-        writer.add_event(_hparams(ended, metadata.SESSION_END_INFO_TAG, session_end_info=end))
-        writer.close()
+        with naming(place):
+            place.mkdir(parents=True, exist_ok=True)
+            for old in place.glob("events.out.tfevents.*"):
+                old.unlink()
+            _write_run(run, EventFileWriter(str(place)))
     return folder
+
+
+def _write_run(run: TrackedRun, writer: EventFileWriter) -> None:
+    writer.add_event(_hparams(run.started, metadata.SESSION_START_INFO_TAG, session_start_info=_start(run)))
+    for point in run.points:
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in point.metrics.items()]
+        writer.add_event(Event(wall_time=point.time, step=point.step, summary=Summary(value=values)))
+    ended = run.ended or run.started
+    end = SessionEndInfo(status=_STATUS.get(run.outcome, Status.STATUS_FAILURE), end_time_secs=ended)
+    writer.add_event(_hparams(ended, metadata.SESSION_END_INFO_TAG, session_end_info=end))
+    writer.close()
 
 
 def _start(run: TrackedRun) -> SessionStartInfo:

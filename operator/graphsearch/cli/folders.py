@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from graphsearch.cli.exits import CommandError, Exit
+from graphsearch.cli.exits import CommandError, Exit, is_of_output
 from graphsearch.local import ChangedManifestError, Folder, LockedError, NotARunError
 from graphtrial.storage import StorageError, Unreachable
 
@@ -69,4 +69,15 @@ def folder_errors() -> Iterator[None]:
     except StorageError as error:
         raise CommandError(Exit.STORAGE, str(error)) from None
     except OSError as error:
+        if is_of_output(error):
+            raise
         raise CommandError(Exit.STORAGE, f"{error.filename or 'the folder'}: {error.strerror}") from None
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an error of writing to it: the system names only what cannot be opened."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, error.filename or str(path)) from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -28,10 +30,16 @@ _PIPED_COLUMNS = 200
 """Of tables that no terminal limits: nothing in them is cut short."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave it to ``main``, as all other output does: the library's own ends the program with code 1."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def printer() -> Console:
     """Prints tables as wide as the terminal, or as they need to be where there is none; brackets are brackets."""
-    console = Console(highlight=False, markup=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=_PIPED_COLUMNS)
+    console = _Console(highlight=False, markup=False)
+    return console if console.is_terminal else _Console(highlight=False, markup=False, width=_PIPED_COLUMNS)
 
 
 class Scene(Protocol):
@@ -66,7 +74,7 @@ def display(*, plain: bool, where: str, summary: Summary = _of_facts) -> Iterato
         where: Where the search lies.
         summary: Its numbers as they stand; of its facts alone if left out.
     """
-    console = Console(markup=False)
+    console = _Console(markup=False)
     if plain or not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(summary)
         return

@@ -6,6 +6,7 @@ Decided against: a command-line framework. Commands with a handful of options ea
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import math
 import os
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graphsearch.cli.arguments import RUNS, add_seeing, add_steering
-from graphsearch.cli.exits import CommandError, Exit
+from graphsearch.cli.exits import CommandError, Exit, is_of_output
 from graphsearch.controller.settings import add_flags
 
 _EXTRAS = {
@@ -29,9 +30,19 @@ _EXTRAS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
     try:
-        return _call(parser().parse_args(arguments))
+        code = _call(parser().parse_args(arguments))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return _fail(Exit.INTERRUPTED, "interrupted")
+    except OSError as error:
+        if not is_of_output(error):
+            raise
+        # What is left unprinted would fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            return Exit.OK
+        return _fail(Exit.STORAGE, f"standard output cannot be written: {error.strerror}")
+    return code
 
 
 def _call(options: argparse.Namespace) -> int:
@@ -50,10 +61,9 @@ def _call(options: argparse.Namespace) -> int:
         if name in ("graphsearch", "graphtrial"):
             raise
         return _fail(Exit.USAGE, f"{name} is not installed; install graphsearch[{_EXTRAS.get(name, 'local')}]")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
-    except Exception:
+    except Exception as error:
+        if is_of_output(error):
+            raise
         traceback.print_exc()
         return _fail(Exit.INTERNAL, "this is a fault of graphsearch; please report it with the lines above")
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from graphsearch.cli.cluster import on_cluster
 from graphsearch.cli.exits import CommandError, Exit
-from graphsearch.cli.folders import folder_errors, folder_meant
+from graphsearch.cli.folders import folder_errors, folder_meant, naming
 from graphsearch.local import Folder
 from graphtrial.storage import Store, open_store
 
@@ -86,6 +86,8 @@ def _fetch(store: Store, folder: Path) -> Path:
     keys = sorted(store.list("report/"), key=lambda key: (key == "report/index.html", key))
     for key in keys:
         path = folder / key.removeprefix("report/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(store.read(key))
+        data = store.read(key)
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
     return folder.absolute() / "index.html"

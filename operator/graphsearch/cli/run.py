@@ -61,7 +61,7 @@ def _search(folder: Folder, settled: Settled, local: Local, *, plain: bool) -> N
             _CAUSES[stopped.cause], f"{stopped} (after {seconds:.0f} s; all is saved, {again})"
         ) from None
     except ForkServerError as error:
-        raise CommandError(Exit.INTERNAL, f"{error}; the same command goes on from here") from None
+        raise CommandError(Exit.TRAINER, f"{error}; the same command goes on from here") from None
     except EmptySpaceError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import aiohttp
 
@@ -66,8 +67,8 @@ class Kind:
     def path(self, namespace: str | None, name: str = "", subresource: str = "") -> str:
         """Of one object, or of all in a namespace, or of all."""
         root = "/apis/" if "/" in self.group_version else "/api/"
-        scope = f"/namespaces/{namespace}" if namespace and self.is_namespaced else ""
-        tail = "".join(f"/{part}" for part in (name, subresource) if part)
+        scope = f"/namespaces/{_quoted(namespace)}" if namespace and self.is_namespaced else ""
+        tail = "".join(f"/{_quoted(part)}" for part in (name, subresource) if part)
         return f"{root}{self.group_version}{scope}/{self.plural}{tail}"
 
 
@@ -339,10 +340,17 @@ class Client:
         if status >= 300:
             raise error_of(status, said, f"{verb} {path}")
         try:
-            answer: Object = json.loads(said)
+            answer = json.loads(said)
         except ValueError:
-            raise UnavailableError(status, "NoAnswer", f"{verb} {path}: what came is not JSON: {said[:80]!r}") from None
+            answer = None
+        if not isinstance(answer, dict) or "kind" not in answer:
+            raise UnavailableError(status, "NoAnswer", f"{verb} {path}: what came is no object: {said[:80]!r}")
         return answer
+
+
+def _quoted(part: str) -> str:
+    # A user may name anything, and a path ends at a question mark.
+    return quote(part, safe="")
 
 
 def kind_of(obj: Object) -> Kind:

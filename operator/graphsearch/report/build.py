@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from graphsearch.report import analysis_charts, charts
@@ -38,7 +41,11 @@ from graphsearch.report.search_sections import (
     trials_section,
 )
 from graphtrial.contract import MAPS
-from graphtrial.storage import Corrupt, Missing, Store
+from graphtrial.storage import Corrupt, Denied, Missing, Store
+
+_PICTURES = "graph(-methods|-gates)?|curves|rungs|comparison|efficiency|diversity|recall|umap"
+_NETWORKS = "(?P<folder>weights|compressed)"
+_FILES = re.compile(rf"report/((?P<single>({_PICTURES})\.svg|comparison\.json|recipe\.yaml)|{_NETWORKS}/.+)")
 
 
 def build(record: SearchRecord, store: Store, into: Store | None = None) -> list[str]:
@@ -54,6 +61,9 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
         store: Of the search's folder; weights are read at ``trials/<index>/weights/<node>.safetensors``, attention
             maps at ``trials/<index>/maps.npz``.
         into: Where the report is written, if not there.
+
+    What an earlier report of the search has left there goes: pictures that have no content now, and networks of the
+    graph that was best then once those of another are there. Files of any other name stay.
 
     Returns:
         The keys written, ``report/index.html`` last.
@@ -110,7 +120,18 @@ def build(record: SearchRecord, store: Store, into: Store | None = None) -> list
     files["index.html"] = page(title, sections, specs, charts.library() if specs else Html(""))
     for name, content in files.items():
         into.write(f"report/{name}", content.encode())
-    return [*(f"report/{name}" for name in (*weights, *compressed)), *(f"report/{name}" for name in files)]
+    written = [*(f"report/{name}" for name in (*weights, *compressed)), *(f"report/{name}" for name in files)]
+    with suppress(Denied):
+        for key in _outdated(into.list("report/"), written):
+            into.delete(key)
+    return written
+
+
+def _outdated(there: Iterable[str], written: Sequence[str]) -> list[str]:
+    """Which keys an earlier report has left: pictures without content now, networks in whose place others have come."""
+    old = {key: _FILES.fullmatch(key) for key in set(there) - set(written)}
+    replaced = {key.split("/")[1] for key in written}
+    return sorted(key for key, found in old.items() if found and (found["single"] or found["folder"] in replaced))
 
 
 def _maps(record: SearchRecord, store: Store) -> bytes | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zipfile
 from typing import Any
 
 MISSING = "install graphsearch[analysis] and write the report again"
@@ -15,6 +16,8 @@ MISSING = "install graphsearch[analysis] and write the report again"
 
 def embedded(content: bytes) -> list[dict[str, Any]] | None:
     """The place of every map, ``{"node": name, "x": ..., "y": ...}``; None where umap-learn is not installed.
+
+    Of a content that holds no maps, as of another version's, none is placed.
 
     Args:
         content: The object ``MAPS`` of a trial.
@@ -27,8 +30,11 @@ def embedded(content: bytes) -> list[dict[str, Any]] | None:
             from umap import UMAP
     except ImportError:
         return None
-    loaded = np.load(io.BytesIO(content), allow_pickle=False)
-    nodes, maps = loaded["nodes"].tolist(), loaded["maps"]
+    try:
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
+        nodes, maps = loaded["nodes"].tolist(), loaded["maps"]
+    except (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+        return []
     rows = maps.reshape(maps.shape[0] * maps.shape[1], -1).astype(np.float32)
     if len(rows) < 4:
         return []

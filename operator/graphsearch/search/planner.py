@@ -121,7 +121,7 @@ def _end_attempt(trial: GraphTrial, attempt: Attempt, seen: Ended, now: float) -
             "ended_at": now,
             "exit_code": seen.exit_code,
             "seconds": seen.seconds,
-            "message": seen.message,
+            "message": _printable(seen.message),
             "progressed": seen.progressed,
         }
     )
@@ -131,6 +131,11 @@ def _end_attempt(trial: GraphTrial, attempt: Attempt, seen: Ended, now: float) -
         status = trial.status.model_copy(update={"nodes": dict(seen.nodes), "checkpoint": seen.checkpoint})
         trial = trial.model_copy(update={"status": status})
     return _with_plain_outcome(trial, now)
+
+
+def _printable(message: str) -> str:
+    """Without what moves a terminal's cursor: a trainer may say anything."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in message)
 
 
 def _with_plain_outcome(trial: GraphTrial, now: float) -> GraphTrial:

@@ -18,7 +18,14 @@ from graphsearch.api import (
     Rung,
     observed,
 )
-from graphsearch.api.wire import ATTEMPT_MESSAGE_LENGTH, search_from_object, trial_from_object, trial_status_to_wire
+from graphsearch.api.wire import (
+    ATTEMPT_MESSAGE_LENGTH,
+    search_from_object,
+    search_status_from_object,
+    trial_from_object,
+    trial_object_status,
+    trial_status_to_wire,
+)
 
 SPEC = {
     "index": 3,
@@ -55,6 +62,15 @@ def test_what_a_newer_version_has_added_is_passed_over():
     rung = {"evaluation": 1, "score": 0.5, "decision": "Stop", "time": 5.0, "colour": "red"}
     trial = trial_from_object(an_object({"rungs": [rung], "mood": "good"}))
     assert trial.status.rungs == (a_rung(0.5),)
+
+
+def test_a_condition_that_a_newer_version_has_added_is_passed_over():
+    """``status`` and ``pause`` of an older program work on."""
+    known = {"type": "Succeeded", "status": "Unknown", "reason": "Running"}
+    status = {"conditions": [{"type": "Cheerful", "status": "True", "reason": "Sunshine"}, known]}
+    search = {"kind": "GraphSearch", "metadata": {"name": "s", "namespace": "here"}, "status": status}
+    for shown in (search_status_from_object(search), trial_object_status(an_object(status))):
+        assert [condition.type for condition in shown.conditions] == [ConditionType.SUCCEEDED]
 
 
 def test_long_messages_are_cut():

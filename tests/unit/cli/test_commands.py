@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 from graphsearch.cli.exits import Exit
 from graphsearch.cli.live import display
 from graphsearch.cli.main import main
+from graphsearch.local import Folder
 
 _MANIFEST = """
 apiVersion: graphsearch.io/v1alpha1
@@ -266,3 +268,27 @@ def test_definitions_that_cannot_be_written_are_no_fault_of_the_program(
     (tmp_path / "file").write_text("")
     assert main(["crds", "--output", str(tmp_path / "file")]) == Exit.STORAGE
     assert f"{tmp_path / 'file'}: File exists" in capsys.readouterr().err
+
+
+@pytest.fixture(params=["print", "rich"])
+def talkative(request: pytest.FixtureRequest, manifest: Path, played_run: Folder) -> list[str]:
+    """A command that prints by itself, and one that has a table printed."""
+    arguments = {"print": ["validate", str(manifest)], "rich": ["status", str(played_run.path)]}
+    return [sys.executable, "-m", "graphsearch.cli", *arguments[request.param]]
+
+
+def test_output_that_finds_no_room_is_told(talkative: list[str]):
+    """As on a full disk: one message and no traceback."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(talkative, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr == "graphsearch: standard output cannot be written: No space left on device\n"
+    assert done.returncode == Exit.STORAGE
+
+
+def test_output_that_nobody_reads_is_no_error(talkative: list[str]):
+    """As into ``head``, which has seen enough."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run(talkative, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (Exit.OK, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from graphsearch.cluster.client import (
     PODS,
     TRIALS,
     ApiError,
+    Client,
     ConflictError,
     ForbiddenError,
     GoneError,
@@ -92,6 +94,34 @@ def test_paths_of_kinds():
     assert PODS.path("here") == "/api/v1/namespaces/here/pods"
     assert CONFIG_MAPS.path(None) == "/api/v1/configmaps"
     assert NAMESPACES.path("ignored", "here") == "/api/v1/namespaces/here"
+    assert PODS.path("a/b", "c?d=e", "log") == "/api/v1/namespaces/a%2Fb/pods/c%3Fd%3De/log"
+
+
+class Answering:
+    """Stands for the connection: gives one answer, whatever is asked, as a proxy in the way may do."""
+
+    def __init__(self, said: bytes) -> None:
+        self.status, self.said = 200, said
+
+    async def send(self, *_: object) -> Answering:
+        return self
+
+    async def read(self) -> bytes:
+        return self.said
+
+    async def __aenter__(self) -> Answering:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("said", [b"<html>", b"[]", b"{}", b"null", b"3"])
+def test_an_answer_that_is_no_object_is_none(said):
+    """It is tried again like any that did not come, and the message shows it."""
+    client = Client(Answering(said))
+    with pytest.raises(UnavailableError, match=r"GET /api/v1/pods: what came is no object: b'"):
+        asyncio.run(client.list(PODS, None))
 
 
 def test_only_known_kinds_are_written():

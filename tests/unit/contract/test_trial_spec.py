@@ -287,3 +287,19 @@ def test_exit_codes_are_those_of_the_documentation():
         "STORAGE": 13,
         "STOPPED": 143,
     }
+
+
+@pytest.mark.parametrize("uri", ["", "images", "~/images", "/data/images", "file:///data/images", "s3://data/images"])
+def test_images_lie_on_a_disk_or_in_a_bucket(uri):
+    """A path may be relative: it is meant from the manifest's folder."""
+    assert Data(dataset="ImageFolder", uri=uri).uri == uri
+
+
+@pytest.mark.parametrize("uri", ["ftp://data/images", "gs://data/images", "s3:///images", "file://host/data", "a\0b"])
+def test_images_that_lie_anywhere_else_are_refused(uri):
+    """Before a trial is started for them."""
+    with pytest.raises(ValidationError) as error:
+        Data(dataset="ImageFolder", uri=uri)
+    (line,) = problems(error.value, "spec.data")
+    assert line.startswith("spec.data.uri: ")
+    assert line.endswith("use a path, file:// or s3://")

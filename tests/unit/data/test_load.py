@@ -112,10 +112,6 @@ def test_images_are_laid_out_channels_last():
         ({"dataset": "CIFAR10", "image_size": 64}, r"data\.imageSize: images of CIFAR10 have 32 pixels"),
         ({"dataset": "CIFAR10"}, r"data\.uri: is required for CIFAR10"),
         ({"dataset": "ImageFolder"}, r"data\.uri: is required for ImageFolder"),
-        (
-            {"dataset": "CIFAR10", "uri": "gs://data/cifar10"},
-            r"data\.uri: gs://data/cifar10 cannot be read; use a path, file:// or s3:// URI",
-        ),
         ({"dataset": "CIFAR10", "uri": "/no/such"}, r"data\.uri: no such file or folder: /no/such$"),
         (
             {"dataset": "ImageFolder", "uri": "file:///no/such%20one"},

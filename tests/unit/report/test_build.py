@@ -95,6 +95,21 @@ def test_a_whole_search_leaves_every_file(whole: SearchRecord, tmp_path: Path) -
     assert all(store.read(key) for key in keys)
 
 
+def test_what_an_earlier_report_has_left_goes(whole: SearchRecord, tmp_path: Path) -> None:
+    """A picture of nothing and a network of the graph that was best before; a user's own files stay."""
+    assert whole.found is not None
+    store = open_store(str(tmp_path))
+    for key in ("report/umap.svg", "report/weights/3.safetensors", "report/compressed/1.onnx", "report/notes.svg"):
+        store.write(key, b"old")
+    build(whole, store)
+    left = {key for key in store.list("report/") if store.read(key) == b"old"}
+    assert left == {"report/weights/3.safetensors", "report/compressed/1.onnx", "report/notes.svg"}
+    store.write(f"trials/{whole.found.trial.index}/weights/1.safetensors", b"new")
+    build(whole, store)
+    left = {key for key in store.list("report/") if store.read(key) == b"old"}
+    assert left == {"report/compressed/1.onnx", "report/notes.svg"}
+
+
 def test_a_whole_page_has_every_section(whole: SearchRecord, tmp_path: Path) -> None:
     """Each section once, with the found graph, a sentence per baseline and all three charts."""
     page, _, store = written(whole, tmp_path)

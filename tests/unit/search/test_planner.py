@@ -176,6 +176,13 @@ def test_what_a_trial_survives(attempts, expected):
     assert len(world.ledger.trials[0].status.attempts) == len(attempts) + (expected is None)
 
 
+def test_what_would_move_a_terminals_cursor_is_not_recorded():
+    """A trainer's message may come from anything that the user's code calls."""
+    world = a_world(a_search().trials(1))
+    world.end(0, 1, message="no\x1b[2Jroom\nfor \u00e4 map\x07")
+    assert world.ledger.trials[0].status.attempts[0].message == "no\ufffd[2Jroom\nfor \u00e4 map\ufffd"
+
+
 def test_an_attempt_that_vanishes_is_lost_and_the_next_number_starts():
     """Started and no longer seen: lost, and a new attempt with its own number."""
     world = a_world(a_search().trials(1))

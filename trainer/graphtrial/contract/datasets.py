@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from graphtrial.contract.catalogue import IMPORT_PATH
 
@@ -66,3 +67,15 @@ def dataset_problem(name: str) -> str | None:
     if re.fullmatch(DATASET_PATTERN, name):
         return None
     return f"unknown data set {name!r}; use one of {', '.join(DATASETS)} or package.module:Name"
+
+
+def place_problem(uri: str) -> str | None:
+    """Why images cannot lie at ``uri``, or None; whether they do, only the trainer can tell."""
+    expected = "use a path, file:// or s3://"
+    if not uri.isprintable():
+        return f"{uri!r} holds a character that no path has; {expected}"
+    if "://" not in uri:
+        return None
+    parts = urlsplit(uri)
+    is_known = (parts.scheme == "file" and parts.netloc in ("", "localhost")) or (parts.scheme == "s3" and parts.netloc)
+    return None if is_known else f"{uri} cannot be read; {expected}"

@@ -6,6 +6,7 @@ the whole graph, so that one run of them names everything wrong with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -51,6 +52,10 @@ class IsolatedNodes(StrEnum):
 
 TEMPERED = frozenset({LossType.KL, LossType.TOGETHER, LossType.CONSISTENCY})
 """Losses that have a temperature."""
+
+
+_OBJECT = r"(file://)?/[^\x00-\x1f]*[^\x00-\x1f/]|s3://[^\x00-\x1f/]+/[^\x00-\x1f]*[^\x00-\x1f/]"
+"""What the URI of a single object matches as a whole."""
 
 
 def graph_violations(graph: Graph) -> list[Violation]:
@@ -207,6 +212,9 @@ def _weights(graph: Graph) -> Iterator[Violation]:
             yield Violation(where, f"an {node.kind} node has no weights of its own; leave them out")
         if sum(value is not None for _, value in node.weights) != 1:
             yield Violation(where, "give exactly one of pretrained, uri, torchvision, node")
+        if node.weights.uri is not None and not re.fullmatch(_OBJECT, node.weights.uri):
+            message = "names no object; use file:///folder/name.pt, an absolute path or s3://bucket/name.pt"
+            yield Violation((*where, "uri"), f"{node.weights.uri!r} {message}")
         if node.weights.torchvision and networks and not takes_torchvision_weights(node.model):
             message = f"are for models torchvision:NAME and for resnet18 to resnet152, and this is {node.model!r}"
             yield Violation((*where, "torchvision"), message)

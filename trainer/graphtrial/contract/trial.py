@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from graphtrial.contract._base import Model, Violation, refuse
-from graphtrial.contract.datasets import dataset_problem
+from graphtrial.contract.datasets import dataset_problem, place_problem
 from graphtrial.contract.graph import Graph
 from graphtrial.contract.graph_rules import ScoreOf, score_violations
 from graphtrial.contract.parts import LossType
@@ -91,8 +91,8 @@ class Data(Model):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if problem := dataset_problem(self.dataset):
-            refuse("Data", [Violation(("dataset",), problem)])
+        found = {"dataset": dataset_problem(self.dataset), "uri": place_problem(self.uri)}
+        refuse("Data", [Violation((field,), problem) for field, problem in found.items() if problem])
         return self
 
 

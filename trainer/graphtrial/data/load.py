@@ -168,13 +168,7 @@ def _path(data: Data) -> Path:
     if not data.uri:
         message = f"data.uri: is required for {data.dataset}: a path, file:// or s3:// URI"
         raise DataError(message)
-    if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
-        path = Path(unquote(parts.path))
-    elif "://" in data.uri:
-        message = f"data.uri: {data.uri} cannot be read; use a path, file:// or s3:// URI"
-        raise DataError(message)
-    else:
-        path = Path(data.uri).expanduser()
+    path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(data.uri).expanduser()
     if not path.exists():
         message = f"data.uri: no such file or folder: {path}"
         raise DataError(message)
