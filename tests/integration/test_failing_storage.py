@@ -135,3 +135,19 @@ def test_a_search_cannot_begin_where_nothing_can_be_written(disk: SmallDisk, man
     code, said = run(manifest, disk.path / "run")
     assert code == Exit.STORAGE, said
     _refused(said, _READ_ONLY, disk.path / "run")
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_an_export_to_a_full_disk_leaves_what_an_earlier_one_has_written(disk: SmallDisk, manifest: Path):
+    """Its message names the folder of the run that found no room, and nothing is left half-written."""
+    logs = disk.path / "logs"
+    searched = str(manifest.parent / "run")
+    export = [sys.executable, "-m", "graphsearch.cli", "export", searched, "--to", "tensorboard", "--output", str(logs)]
+    subprocess.run(export, check=True)
+    before = {path: path.read_bytes() for path in logs.rglob("*") if path.is_file()}
+    disk.fill()
+    done = subprocess.run(export, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == Exit.STORAGE
+    _refused(done.stdout, _FULL, logs)
+    assert "Traceback" not in done.stdout
+    assert {path: path.read_bytes() for path in logs.rglob("*") if path.is_file()} == before

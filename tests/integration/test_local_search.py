@@ -15,6 +15,7 @@ import yaml
 from tests.local_runs import descendants, finish, start, summary
 
 from graphsearch.api import GraphTrial, Outcome, Reason
+from graphsearch.cli.exits import Exit
 from graphsearch.local import Folder
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.planner import MAX_CRASHES
@@ -121,6 +122,7 @@ def _kill_after(process: subprocess.Popen[str], victim: str, chance: random.Rand
                     os.kill(pid, signal.SIGKILL)
         if name != "trial":
             process.communicate()
+            assert name == "runner" or process.returncode in (Exit.TRAINER, Exit.OK)
             return
 
 
