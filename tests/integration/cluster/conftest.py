@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from contextlib import ExitStack
 
 import pytest
@@ -111,3 +112,49 @@ def simulated_node(control_plane, tmp_path, _node_numbers):
             return at_end.enter_context(node)
 
         yield start
+
+
+@pytest.fixture
+def kubectl(kinds, namespace):
+    """Runs kubectl in the test's namespace; ``given`` is the object that it reads."""
+
+    def run(*arguments, given=None, check=True):
+        text = None if given is None else json.dumps(given)
+        return kinds.kubectl("-n", namespace, *arguments, input=text, check=check)
+
+    return run
+
+
+@pytest.fixture
+def apply(kubectl):
+    """Applies an object as a user does; what kubectl says."""
+    return lambda obj, check=True: kubectl("apply", "--server-side", "-f", "-", given=obj, check=check)
+
+
+@pytest.fixture
+def stored(kubectl):
+    """The object as the API server has it."""
+    return lambda kind, name: json.loads(kubectl("get", kind, name, "-o", "json"))
+
+
+@pytest.fixture
+def write_status(kubectl):
+    """Writes a status as the operator does: a merge patch of the subresource."""
+
+    def write(kind, name, status, check=True):
+        patch = json.dumps({"status": status})
+        return kubectl("patch", kind, name, "--subresource=status", "--type=merge", "-p", patch, check=check)
+
+    return write
+
+
+@pytest.fixture
+def force_status(kubectl):
+    """Writes a status as a clumsy tool does: a forced server-side apply under another name."""
+
+    def write(kind, name, status):
+        given = {"apiVersion": "graphsearch.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "status": status}
+        options = ("--server-side", "--force-conflicts", "--field-manager=clumsy", "--subresource=status")
+        return kubectl("apply", *options, "-f", "-", given=given, check=False)
+
+    return write

@@ -6,13 +6,19 @@ Times are seconds after ``EPOCH``, so that tests can count on them.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from graphsearch.api import timestamp
+from graphsearch.cluster import pods
+from graphsearch.cluster.pods import Seen
+from graphsearch.search.actions import Ended, Observation, Running
 
 EPOCH = 1_800_000_000.0
 Object = dict[str, Any]
+WAITS = Running("job-uid", None)
+"""What is seen of an attempt whose pod does not run yet."""
 
 
 def at(seconds: float) -> str:
@@ -120,3 +126,27 @@ class ObjectBuilder:
     def obj(self) -> Object:
         """The object."""
         return copy.deepcopy(self.fields)
+
+
+SUSPENDED = a_job().suspended(**{"kueue.x-k8s.io/queue-name": "research"})
+"""By Kueue, which has no room yet."""
+
+
+def look(
+    job: ObjectBuilder | None,
+    *its_pods: ObjectBuilder,
+    events: Sequence[Object] = (),
+    asked: bool = False,
+    now: float = 60.0,
+    deadline: float = 3600.0,
+) -> Seen:
+    """``pods.look`` at objects in the making, some seconds after the beginning."""
+    found = [pod.obj() for pod in its_pods]
+    made = job.obj() if job else None
+    return pods.look(made, found, events=events, asked=asked, now=EPOCH + now, deadline=deadline, metrics_port=8000)
+
+
+def end_of(seen: Seen) -> Observation | None:
+    """What is observed; of an end all but when it began."""
+    known = seen.observation
+    return replace(known, started_at=None) if isinstance(known, Ended) else known
