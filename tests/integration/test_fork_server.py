@@ -52,6 +52,12 @@ def test_the_server_never_has_a_second_thread(server, tmp_path):
     assert len(list(Path(f"/proc/{server.process.pid}/task").iterdir())) == 1
 
 
+def test_the_server_has_what_later_trials_need_at_their_end(server, tmp_path):
+    """torchmetrics, with scipy below it, is imported once and not by every fork that gets that far."""
+    assert server.run("trial", trial_spec(tmp_path / "trial", stopAfter=1)) == ExitCode.DONE
+    assert "/scipy/" in Path(f"/proc/{server.process.pid}/maps").read_text()
+
+
 def test_a_trial_runs_where_and_as_it_was_told(server, tmp_path):
     """On its cores, in a process group that a terminal's Ctrl-C does not reach."""
     folder = tmp_path / "trial"

@@ -28,7 +28,8 @@ def main() -> int:
     if options.command == "serve":
         from graphtrial.training.serve import serve
 
-        return serve()
+        # Without the interpreter's own end: torch's compilers tell there, on what is the server's log, what they leak.
+        os._exit(serve())
     try:
         text = options.spec.read_text() if options.spec else os.environ[SPEC_VARIABLE]
     except KeyError:

@@ -24,7 +24,7 @@ class Exit(IntEnum):
     NO_RESULT = 7
     """The search ended without a best graph."""
     TRAINER = 8
-    """The process that starts trainers was killed, as for lack of memory; all is saved, the same command goes on."""
+    """The process that starts trainers has died, as for lack of memory, or cannot start one; run it again."""
     UNREACHABLE = 20
     """The cluster does not answer, or no kubeconfig says where one is."""
     NOT_FOUND = 21

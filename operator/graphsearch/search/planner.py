@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -135,7 +136,7 @@ def _end_attempt(trial: GraphTrial, attempt: Attempt, seen: Ended, now: float) -
 
 def _printable(message: str) -> str:
     """Without what moves a terminal's cursor: a trainer may say anything."""
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in message)
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", message)
 
 
 def _with_plain_outcome(trial: GraphTrial, now: float) -> GraphTrial:

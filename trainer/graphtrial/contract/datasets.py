@@ -72,8 +72,8 @@ def dataset_problem(name: str) -> str | None:
 def place_problem(uri: str) -> str | None:
     """Why images cannot lie at ``uri``, or None; whether they do, only the trainer can tell."""
     expected = "use a path, file:// or s3://"
-    if not uri.isprintable():
-        return f"{uri!r} holds a character that no path has; {expected}"
+    if re.search(r"[\x00-\x1f]", uri):
+        return f"{uri!r} holds a control character; {expected}"
     if "://" not in uri:
         return None
     parts = urlsplit(uri)

@@ -1,5 +1,7 @@
 """The fork server of a local runner: imports torch once, and each trial is a fork that starts in a moment.
 
+What only the end of a trial needs (torchmetrics: three seconds) it imports while the first trials run.
+
 It speaks JSON lines. Requests on standard input::
 
     {"start": id, "spec": {TrialSpec}, "cpus": [0, 1] | null, "gpu": "0" | null, "log": path}
@@ -40,6 +42,7 @@ from typing import Any, NamedTuple, NoReturn
 from pydantic import Field, ValidationError
 
 from graphtrial.contract import ExitCode, Model, problems
+from graphtrial.evaluation import load_libraries
 from graphtrial.training.trial import run
 
 GRACE_SECONDS = 30.0
@@ -68,9 +71,13 @@ class _Child(NamedTuple):
 
 def serve() -> int:
     """Serve until standard input ends or SIGTERM comes, and all trials have ended; returns 0."""
+    _freeze()
+    return _Server().serve()
+
+
+def _freeze() -> None:
     gc.collect()
     gc.freeze()  # a collection in a fork would write to, and so copy, what it shares with the server
-    return _Server().serve()
 
 
 class _Server:
@@ -81,6 +88,8 @@ class _Server:
         self._wakeup, self._wakeup_written = os.pipe()
         for descriptor in (self._wakeup, self._wakeup_written):
             os.set_blocking(descriptor, False)
+        self._is_complete = False
+        """Whether all libraries are imported that a trial may need."""
         self._stop_by: float | None = None
         """When trials that still run are killed, on the monotonic clock; None: serving."""
 
@@ -103,10 +112,20 @@ class _Server:
                     elif signal.SIGTERM in os.read(self._wakeup, 4096):
                         self._close()
                 self._reap()
+                self._complete()
                 if self._stop_by is not None and time.monotonic() >= self._stop_by:
                     self._signal_all(signal.SIGKILL)
                     self._stop_by += GRACE_SECONDS
         return 0
+
+    def _complete(self) -> None:
+        """Once the first trials are under way: import what they will need at their end, for all that come after."""
+        if self._is_complete or not self._children or self._stop_by is not None:
+            return
+        self._is_complete = True
+        with suppress(Exception):  # the trial that misses something says so
+            load_libraries()
+        _freeze()
 
     def _read_requests(self) -> None:
         data = os.read(_STDIN, 1 << 16)
