@@ -178,7 +178,10 @@ def _way(way: Distillation) -> str:
 
 
 def share_done(world: Scene) -> float:
-    """How much of what is to come has been done, from 0 to 1; a trial of the comparison counts as a whole training."""
+    """How much of what is to come has been done, from 0 to 1.
+
+    A trial of the comparison counts as a whole training, or as one for each contender that it stands for.
+    """
     ledger, settled = world.ledger, world.settled
     whole = float(settled.evaluations)
     expected = _expected_search(settled.rungs, settled.evaluations, settled.asha.reduction_factor)
@@ -193,8 +196,8 @@ def share_done(world: Scene) -> float:
     if compression := settled.spec.compression:
         later += (len(compression.distillations()) * compression.repeats + 1) * whole
     done = expected * sum(ledger.outcomes[Purpose.SEARCH, outcome] for outcome in Outcome)
-    full = (Purpose.FINALIST, Purpose.COMPARE, Purpose.COMPRESS)
-    done += whole * sum(ledger.outcomes[purpose, Outcome.SUCCEEDED] for purpose in full)
+    done += whole * sum(ledger.outcomes[purpose, Outcome.SUCCEEDED] for purpose in (Purpose.FINALIST, Purpose.COMPRESS))
+    done += whole * sum(len(ledger.trials[index].spec.contenders) for index in ledger.successes[Purpose.COMPARE])
     return 1.0 if ledger.search.ended_at is not None else min(0.99, done / max(searched + later, 1.0))
 
 

@@ -321,7 +321,7 @@ class Worlds:
         """Write the search's facts; of a trial applied by hand they follow from its own."""
         if entry.is_alone:
             return
-        facts = facts.model_copy(update={"next_index": entry.recorded.ledger.next_index})
+        facts = entry.recorded.ledger.numbered(facts)
         await self._write(entry, {"facts": facts.to_json()})
         entry.shown = entry.shown.model_copy(update={"facts": facts})
 
@@ -339,7 +339,7 @@ class Worlds:
         if entry.is_behind:
             return
         entry.looked_at = now
-        facts = world.ledger.search.model_copy(update={"next_index": world.ledger.next_index})
+        facts = world.ledger.numbered(world.ledger.search)
         shown = search_status(
             world.settled,
             world.ledger,

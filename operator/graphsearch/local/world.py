@@ -126,7 +126,7 @@ class LocalWorld:
                 self.ledger.put(trial)
                 self._forget(trial)
             case RecordSearch(facts):
-                self.folder.write_facts(facts.model_copy(update={"next_index": self.ledger.next_index}))
+                self.folder.write_facts(self.ledger.numbered(facts))
                 self.ledger.search = facts
             case Start(trial):
                 self._start(trial)

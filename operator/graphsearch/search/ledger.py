@@ -84,6 +84,10 @@ class Ledger:
         """Device time of all ended attempts."""
         return sum(self.tally.seconds.values())
 
+    def numbered(self, facts: SearchFacts) -> SearchFacts:
+        """The search's facts as they are written: with the index that the next trial gets, whatever was deleted."""
+        return facts.model_copy(update={"next_index": self.next_index})
+
     def of(self, purpose: Purpose) -> list[GraphTrial]:
         """Trials of a purpose, by index."""
         return [self.trials[index] for index in sorted(self.members[purpose])]

@@ -84,3 +84,16 @@ def test_a_folder_with_brackets_in_its_name_is_shown_as_it_is(clock, shown):
         clock(10)
         draw(Seen(a_search().trials(1).settled()).look())
         assert "runs/r[/red]" in shown()
+
+
+def test_a_run_that_stands_for_two_equal_graphs_is_the_share_of_both():
+    """A fixed list of three graphs, two of which are one: the run of these is two thirds of the work."""
+    edges = [{"source": "Label", "destination": "a", "loss": {"type": "CrossEntropy"}}]
+    models = {"first": "resnet8", "the same": "resnet8", "other": "resnet14"}
+    graphs = (
+        {"name": name.replace(" ", "-"), "nodes": [{"name": "a", "model": model}], "edges": edges}
+        for name, model in models.items()
+    )
+    world = Seen(a_search().graphs(*graphs).parallel(1).settled()).look().finish(0, 0.5)
+    assert world.ledger.trials[0].spec.contenders == ("first", "the-same")
+    assert live.share_done(world) == pytest.approx(2 / 3)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -99,6 +101,38 @@ def test_modes_that_become_rgb_by_a_guess_are_refused(folder, mode):
     )
     with pytest.raises(DataError, match=words):
         loaded(folder)
+
+
+def deep_png():
+    """Eight by eight pixels of RGB with 16 bits a channel, which Pillow can read and not write."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + bytes(range(48)) for _ in range(8))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("0.png", deep_png()), ("0.ppm", b"P6 8 8 65535\n" + bytes(8 * 8 * 6))],
+    ids=["PNG", "PPM"],
+)
+def test_colours_of_more_than_8_bits_are_refused(folder, name, content):
+    """Pillow opens them as RGB and keeps the upper 8 bits, of which a dim picture has none."""
+    (folder / "train" / "ant" / "0.png").unlink()
+    (folder / "train" / "ant" / name).write_bytes(content)
+    words = rf"train/ant/{name} cannot be used: it has more than 8 bits a channel, .* with 8 bits a channel$"
+    with pytest.raises(DataError, match=words):
+        loaded(folder)
+
+
+def test_colours_of_8_bits_are_read_from_every_format(folder):
+    """None is taken for deeper than it is."""
+    for name in ("0.ppm", "1.tif", "2.bmp", "3.jpg", "4.webp", "5.gif"):
+        grey("RGB").save(folder / "train" / "ant" / name)
+    assert loaded(folder).train.images.shape[0] == 10
 
 
 def half_transparent(mode):

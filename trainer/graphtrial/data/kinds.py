@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 from PIL import Image
 
 from graphtrial.data.images import DataError
@@ -41,9 +42,21 @@ def check_kind(image: Image.Image) -> None:
     if image.mode not in _EXACT:
         message = f"its mode is {image.mode}, which becomes RGB only by a guess; store it as RGB with 8 bits a channel"
         raise UnfitError(message)
+    if _is_deep(image):
+        message = "it has more than 8 bits a channel, whose range nobody knows; store it as RGB with 8 bits a channel"
+        raise UnfitError(message)
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
         message = "it is transparent in places, and nobody knows what lies behind; store it without transparency"
         raise UnfitError(message)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether Pillow, whose RGB has 8 bits, will drop some: what it tells its decoders knows what the file has."""
+    for tile in getattr(image, "tile", ()):
+        kind, *more = (tile.args,) if isinstance(tile.args, str) else tile.args
+        if ";16" in str(kind) or (tile.codec_name.startswith("ppm") and max(more, default=0) > np.iinfo(np.uint8).max):
+            return True
+    return False
 
 
 class Kinds:
