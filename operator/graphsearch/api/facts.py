@@ -20,7 +20,7 @@ class SearchFacts(Model):
     next_index: Annotated[int, Field(ge=0)] = 0
     """No index below it is given again, whatever became of the trial that had it."""
     paused_at: float | None = None
-    """When it was last paused because attempts could not start; older ones are not held against it again."""
+    """When it was last paused because attempts could not start or store; older ones are not held against it again."""
     winner: Annotated[int | None, Field(ge=0)] = None
     """Index of the Search trial whose graph was chosen; None for fixed graphs, of which none is chosen."""
     winner_node: Annotated[str, Field(max_length=40)] = ""

@@ -237,9 +237,11 @@ def _message(ledger: Ledger, reason: Reason) -> str:
         failed = ledger.outcomes[Purpose.REPORT, Outcome.SUCCEEDED] < ledger.created[Purpose.REPORT]
         unbuilt = "the report was not built; graphsearch report builds it" if failed else ""
         return "; ".join(part for part in (facts.message, unbuilt if reason is not Reason.REPORTING else "") if part)
-    paused_at = facts.paused_at
-    if reason is Reason.PAUSED and paused_at is not None and ledger.last_start <= paused_at and ledger.unstarted:
-        return f"attempts could not start; the last: {ledger.unstarted[-1][1]}; mend it and set desiredState to Running"
+    if reason is Reason.PAUSED and facts.paused_at is not None and ledger.last_start <= facts.paused_at:
+        unstarted = [(time, f"attempts could not start; the last: {message}") for time, message in ledger.unstarted]
+        unstored = [(time, f"storage failed; the last: {message}") for time, _, message in ledger.unstored]
+        _, why = max((*unstarted[-1:], *unstored[-1:]), default=(0.0, "nothing gets on"))
+        return f"{why}; mend it and set desiredState to Running"
     return ""
 
 

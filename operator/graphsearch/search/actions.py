@@ -106,7 +106,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Set desiredState to Paused: attempts cannot start, and more of them would not either."""
+    """Set desiredState to Paused: attempts cannot start or store, and more of them would not either."""
 
     message: str
 

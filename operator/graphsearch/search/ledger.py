@@ -14,7 +14,7 @@ from collections.abc import MutableMapping
 from graphsearch.api import Attempt, AttemptEnd, Decision, GraphTrial, Outcome, SearchFacts
 from graphsearch.search.rungs import RungTable
 from graphsearch.search.tally import Tally
-from graphtrial.contract import Purpose
+from graphtrial.contract import ExitCode, Purpose
 
 LEFT_THE_POPULATION = (Outcome.FAILED, Outcome.DIVERGED)
 """Outcomes of trials whose scores no later decision counts."""
@@ -72,6 +72,10 @@ class Ledger:
         """When an attempt last began to run."""
         self.unstarted: list[tuple[float, str]] = []
         """(time, message) of attempts that could not start in time, in order."""
+        self.last_progress = 0.0
+        """When a rung was last recorded, or an attempt ended in order that had got further."""
+        self.unstored: list[tuple[float, int, str]] = []
+        """(time, index, message) of attempts that ended because their storage failed, in order."""
         self.refused: dict[int, int] = {}
         """For exit codes 10 and 11: the first trial whose trainer refused its specification or the data."""
         self.last_failed: tuple[float, int] | None = None
@@ -121,6 +125,7 @@ class Ledger:
         self.last_time = max(self.last_time, new.status.ended_at or 0.0)
         for rung in new.status.rungs[known:]:
             self.last_time = max(self.last_time, rung.time)
+            self.last_progress = max(self.last_progress, rung.time)
             if rung.decision is not Decision.NONE:
                 self.rungs[rung.evaluation].add(rung.score, new.index)
 
@@ -128,8 +133,15 @@ class Ledger:
         known = {attempt.number for attempt in old.status.attempts if not attempt.is_open} if old else set()
         for attempt in new.status.attempts:
             self.last_start = max(self.last_start, attempt.started_at or 0.0)
-            if attempt.end is AttemptEnd.NOT_STARTED and attempt.number not in known:
-                insort(self.unstarted, (attempt.ended_at or 0.0, attempt.message))
+            if attempt.is_open or attempt.number in known:
+                continue
+            ended_at = attempt.ended_at or 0.0
+            if attempt.end is AttemptEnd.NOT_STARTED:
+                insort(self.unstarted, (ended_at, attempt.message))
+            elif attempt.exit_code == ExitCode.STORAGE:
+                insort(self.unstored, (ended_at, new.index, attempt.message))
+            elif attempt.progressed:
+                self.last_progress = max(self.last_progress, ended_at)
 
     def _place(self, trial: GraphTrial) -> None:
         self.open[trial.index] = trial

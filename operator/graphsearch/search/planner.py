@@ -57,6 +57,8 @@ def plan(snapshot: Snapshot) -> list[Action]:
     if records := _record_observed(snapshot):
         return records
     ending = stages.ending(snapshot.settled, snapshot.ledger, snapshot.now)
+    if ending is None and (paused := _pause(snapshot)):
+        return paused
     return _record_outcomes(snapshot, ending) or _create(snapshot, ending) or _act(snapshot, ending)
 
 
@@ -168,7 +170,8 @@ def _with_outcome(trial: GraphTrial, outcome: Outcome, message: str, now: float)
 
 def _outcome(snapshot: Snapshot, given_up: _GivenUp, trial: GraphTrial) -> tuple[Outcome, str] | None:
     """How an idle trial has ended, with a message; None if it goes on."""
-    if found := _outcome_of_rungs(trial) or _outcome_of_attempts(trial):
+    forgiven_until = snapshot.ledger.search.paused_at or 0.0
+    if found := _outcome_of_rungs(trial) or _outcome_of_attempts(trial, forgiven_until):
         return found
     if failed := stages.failed_teacher(snapshot.ledger, trial):
         return Outcome.FAILED, f"its teacher {failed.name} failed: {failed.status.message}"
@@ -187,7 +190,7 @@ def _outcome_of_rungs(trial: GraphTrial) -> tuple[Outcome, str] | None:
     return Outcome.STOPPED, f"rank {last.rank} of {last.of} at evaluation {last.evaluation}"
 
 
-def _outcome_of_attempts(trial: GraphTrial) -> tuple[Outcome, str] | None:
+def _outcome_of_attempts(trial: GraphTrial, forgiven_until: float = 0.0) -> tuple[Outcome, str] | None:
     """What the latest attempt's end makes of a trial; None if another attempt may follow."""
     rungs, attempt = trial.status.rungs, trial.attempt
     if attempt is None:
@@ -201,7 +204,7 @@ def _outcome_of_attempts(trial: GraphTrial) -> tuple[Outcome, str] | None:
     gives_up = attempt.end is AttemptEnd.NOT_STARTED and trial.spec.purpose is Purpose.REPORT
     if attempt.end is AttemptEnd.REFUSED or gives_up:
         return Outcome.FAILED, attempt.message
-    if _crashes(trial.status) >= MAX_CRASHES:
+    if _crashes(trial.status, forgiven_until) >= MAX_CRASHES:
         how = attempt.message or "its last evaluation was never reported"
         return Outcome.FAILED, f"crashed {MAX_CRASHES} times: {how}"
     if attempt.number >= MAX_ATTEMPTS:
@@ -231,14 +234,18 @@ def _nobody_rises(snapshot: Snapshot, ending: stages.Ending | None) -> bool:
     return not stages.wants_more(snapshot.settled, ledger, ending) and not any(_promotable(snapshot))
 
 
-def _crashes(status: GraphTrialStatus) -> int:
-    """Crashed attempts since the last one that got further; one that ended without its reports counts."""
+def _crashes(status: GraphTrialStatus, forgiven_until: float) -> int:
+    """Crashed attempts since the last one that got further; one that ended without its reports counts.
+
+    One whose storage failed up to ``forgiven_until`` does not: the search was paused for it, and went on.
+    """
     reported = {rung.attempt for rung in status.rungs}
     crashes = 0
     for attempt in reversed(status.attempts):
         if attempt.progressed or attempt.number in reported:
             return crashes + (attempt.end is AttemptEnd.CRASHED)
-        crashes += attempt.end in (AttemptEnd.CRASHED, AttemptEnd.DONE)
+        is_forgiven = attempt.exit_code == ExitCode.STORAGE and (attempt.ended_at or 0.0) <= forgiven_until
+        crashes += attempt.end in (AttemptEnd.CRASHED, AttemptEnd.DONE) and not is_forgiven
     return crashes
 
 
@@ -282,16 +289,21 @@ def _is_given_up(snapshot: Snapshot, given_up: _GivenUp, trial: GraphTrial) -> b
     return purpose is Purpose.PRETRAIN and not stages.is_awaited(snapshot.ledger, trial)
 
 
+def _pause(snapshot: Snapshot) -> list[Action]:
+    """Where nothing gets on; before outcomes, for the attempts that show it are not held against their trials."""
+    ledger = snapshot.ledger
+    if not (message := stages.hindrance(ledger)):
+        return []
+    # The act first: what is recorded is not held against the search again.
+    paused = RecordSearch(ledger.search.model_copy(update={"paused_at": snapshot.now}))
+    return [paused] if stages.is_paused(snapshot.settled, ledger) else [Pause(message), paused]
+
+
 def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
     settled, ledger, now = snapshot.settled, snapshot.ledger, snapshot.now
     if ending is not None:
         return [] if ledger.open else [RecordSearch(stages.end(settled, ledger, *ending, now))]
-    is_paused = stages.is_paused(settled, ledger)
-    if message := stages.cannot_start(ledger):
-        # The act first: what is recorded is not held against the search again.
-        paused = RecordSearch(ledger.search.model_copy(update={"paused_at": now}))
-        return [paused] if is_paused else [Pause(message), paused]
-    if is_paused or not snapshot.may_create:
+    if stages.is_paused(settled, ledger) or not snapshot.may_create:
         return []
     if missing := stages.missing_teachers(settled, ledger):
         return [Record(trial) for trial in missing]

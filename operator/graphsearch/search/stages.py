@@ -72,15 +72,23 @@ def device_seconds(ledger: Ledger, now: float) -> float:
     return ledger.seconds + sum(now - started_at for started_at in running if started_at is not None)
 
 
-def cannot_start(ledger: Ledger) -> str:
-    """Why no attempt can start, if the last three could not and for one reason; empty otherwise.
+def hindrance(ledger: Ledger) -> str:
+    """Why nothing gets on; empty if something may.
 
-    What lies before the last start, or before the last pause for such a reason, is not held against it.
+    The last three attempts could not start, and for one reason, or their storage failed, and not one trial's alone,
+    which may have an object of its own that is damaged. What lies before the last start or progress, or before the
+    last pause for such a reason, is not held against it.
     """
-    since = max(ledger.last_start, ledger.search.paused_at or 0.0)
-    last = [message for time, message in ledger.unstarted if time > since][-_ALIKE:]
-    alike = len(last) == _ALIKE and len({message.partition(":")[0] for message in last}) == 1
-    return f"{_ALIKE} attempts in a row could not start; the last: {last[-1]}" if alike else ""
+    paused_at = ledger.search.paused_at or 0.0
+    since = max(ledger.last_start, paused_at)
+    unstarted = [message for time, message in ledger.unstarted if time > since][-_ALIKE:]
+    if len(unstarted) == _ALIKE and len({message.partition(":")[0] for message in unstarted}) == 1:
+        return f"{_ALIKE} attempts in a row could not start; the last: {unstarted[-1]}"
+    since = max(ledger.last_progress, paused_at)
+    unstored = [(index, message) for time, index, message in ledger.unstored if time > since][-_ALIKE:]
+    if len(unstored) == _ALIKE and len({index for index, _ in unstored}) > 1:
+        return f"the storage of {_ALIKE} attempts in a row failed; the last: {unstored[-1][1]}"
+    return ""
 
 
 def wants_more(settled: Settled, ledger: Ledger, ending: Ending | None) -> bool:

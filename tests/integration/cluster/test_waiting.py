@@ -12,6 +12,7 @@ from tests.integration.cluster.installation import apply, assert_sound, wait_for
 from tests.integration.cluster.stage import a_stage, ends, events, progressing, quick, running_pods
 
 from graphsearch.api import AttemptEnd, Outcome, TrialReason
+from graphtrial.contract import ExitCode
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +158,23 @@ def test_three_attempts_that_cannot_start_pause_the_search_until_somebody_has_me
     assert "ImageUnavailable" in conditions["Progressing"]["message"]
     announced = [event for event in events(search) if event[:2] == ("Warning", "Paused")]
     assert ["3 attempts in a row could not start" in message for _, _, message in announced] == [True]
+    stage.node.heal()
+    search.patch(desiredState="Running").wait()
+    assert_sound(search)
+    assert {trial.status.outcome for trial in search.trials} == {Outcome.SUCCEEDED}
+
+
+def test_storage_that_fails_for_several_trials_pauses_the_search_until_somebody_has_mended_it(kinds, stage):
+    """No trial is failed for it; all of them reach their end once it is mended."""
+    stage.node.fail(Fault(pods="store-*", exit_code=ExitCode.STORAGE, times=None))
+    search = apply(kinds, stage.namespace, quick().trials(3).parallel(3), "store")
+    wait_for(lambda: search.state == "Paused" and not running_pods(search), search.describe)
+    wait_for(lambda: all(not t.attempt or not t.attempt.is_open for t in search.trials), search.describe)
+    assert {trial.status.outcome for trial in search.trials} == {None}
+    conditions = {each["type"]: each for each in search.object["status"]["conditions"]}
+    assert conditions["Progressing"]["message"].startswith("storage failed; the last: ")
+    announced = [event for event in events(search) if event[:2] == ("Warning", "Paused")]
+    assert ["the storage of 3 attempts in a row failed" in message for _, _, message in announced] == [True]
     stage.node.heal()
     search.patch(desiredState="Running").wait()
     assert_sound(search)

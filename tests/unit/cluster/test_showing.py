@@ -24,7 +24,7 @@ from graphsearch.cluster.pods import LivePod, Seen
 from graphsearch.cluster.showing import changed, search_status, trial_status
 from graphsearch.search.actions import Running
 from graphsearch.search.settled import settle
-from graphtrial.contract import Purpose
+from graphtrial.contract import ExitCode, Purpose
 
 NOW = 1_800_000_000.0
 RUNS = (ConditionStatus.TRUE, MetricsReason.PROMETHEUS, "")
@@ -157,6 +157,16 @@ def test_a_paused_search_does_not_progress_and_says_why_it_was_paused():
     assert (progressing.status, progressing.reason) == (ConditionStatus.FALSE, Reason.PAUSED)
     assert progressing.message == (
         "attempts could not start; the last: ImageUnavailable: no such image; mend it and set desiredState to Running"
+    )
+
+
+def test_a_search_that_was_paused_for_its_storage_says_so():
+    """With the last trainer's own words."""
+    world = HandPlayed(a_search().parallel(3).settled()).look()
+    for index in range(3):
+        world.wait(100).end(index, ExitCode.STORAGE, "s3://searches/s: access denied")
+    assert show(world).conditions[1].message == (
+        "storage failed; the last: s3://searches/s: access denied; mend it and set desiredState to Running"
     )
 
 

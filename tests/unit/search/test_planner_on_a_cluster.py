@@ -10,7 +10,7 @@ from graphsearch.api import AttemptEnd, Outcome, Reason
 from graphsearch.search.actions import Record, Report, Running, Stop
 from graphsearch.search.planner import MAX_ATTEMPTS, plan
 from graphsearch.search.status import summarise
-from graphtrial.contract import Purpose
+from graphtrial.contract import ExitCode, Purpose
 
 
 def waiting(search):
@@ -75,6 +75,43 @@ def test_attempts_that_cannot_start_for_different_reasons_are_tried_again():
     for reason in ("ContainerRefused", "ImageUnavailable", "ImageUnavailable"):
         world.wait(100).end(0, None, f"{reason}: x", never_started=reason)
     assert (world.paused, world.running) == ([], [0])
+
+
+DENIED = "s3://searches/s: access denied; check the credentials"
+
+
+def test_storage_that_fails_for_several_trials_pauses_the_search():
+    """As with credentials that have expired: no trial is failed for it, and mended it goes on where it was."""
+    search = a_search().parallel(3)
+    world = HandPlayed(search.settled()).look()
+    for pauses in range(1, 4):  # twice it is resumed without being mended
+        for index in range(3):
+            world.wait(100).end(index, ExitCode.STORAGE, DENIED)
+        assert world.paused == [f"the storage of 3 attempts in a row failed; the last: {DENIED}"] * pauses
+        for index in world.running:  # the next attempts, which are asked to stop
+            world.end(index, ExitCode.STOPPED)
+        assert (world.running, {world.outcome(index) for index in range(3)}) == ([], {None})
+        world.wait(100).change(search)
+    assert world.running == [0, 1, 2]
+    assert world.finish(0, 0.9).outcome(0) is Outcome.SUCCEEDED
+
+
+def test_storage_that_fails_for_one_trial_alone_is_charged_to_it():
+    """It may be an object of its own that is damaged; the search goes on without it."""
+    world = HandPlayed(a_search().settled()).look()
+    for _ in range(3):
+        world.wait(100).end(0, ExitCode.STORAGE, "s3://searches/s/trials/0/1-2-3.pt is corrupt")
+    assert (world.outcome(0), world.paused, world.running) == (Outcome.FAILED, [], [1])
+
+
+def test_storage_that_fails_now_and_then_pauses_nothing():
+    """Some trial gets further in between."""
+    world = HandPlayed(a_search().parallel(2).settled()).look()
+    for evaluation in range(1, 4):
+        world.wait(100).end(0, ExitCode.STORAGE, DENIED, progressed=True)
+        world.wait(100).end(1, ExitCode.STORAGE, DENIED, progressed=True)
+        world.wait(100).look((0, evaluation, 0.5))
+    assert (world.paused, world.running) == ([], [0, 1])
 
 
 def test_an_attempt_that_starts_in_between_forgives_those_before_it():
