@@ -151,12 +151,6 @@ _BY_SCHEMA = {
     "two and a half nodes": ({"space.nodes": 2.5}, "space.nodes"),
     "a negative seed": ({"seed": -1}, "seed"),
     "a seed that a float cannot hold": ({"seed": 2**53}, "seed"),
-    "a goal beyond every score": ({"objective.goal": 2}, "objective.goal"),
-    "a goal that every graph reaches": ({"objective.goal": 0}, "objective.goal"),
-    "a log loss of the other sign": (
-        {"objective.metric": "NegativeLogLoss", "objective.goal": 0.5},
-        "objective.goal",
-    ),
     "a metric in small letters": ({"objective.metric": "accuracy"}, "objective.metric"),
     "a goal in words": ({"objective.goal": "high"}, "objective.goal"),
     "a score of nobody": ({"objective.scoreOf": "Teacher"}, "objective.scoreOf"),
@@ -434,6 +428,13 @@ _OF_TRIALS_BY_THE_OPERATOR = {
     "a trial by hand of more images than there are": ({"data.labelled": {"count": 700}}, "data.labelled.count"),
 }
 
+_GOALS = {
+    "a goal beyond every score": {"metric": "Accuracy", "goal": 2},
+    "a goal that every graph reaches": {"metric": "Accuracy", "goal": 0},
+    "a log loss of the other sign": {"metric": "NegativeLogLoss", "goal": 0.5},
+}
+"""Refused as they come in, by ``read_manifest`` here: a search that an earlier version has begun with one goes on."""
+
 
 def _rows() -> Iterator[Invalid]:
     for base, table, is_judged in (
@@ -448,6 +449,9 @@ def _rows() -> Iterator[Invalid]:
             own_name = {"metadata.name": f"{base['metadata']['name']}-{number}"}
             field = where if where.startswith("metadata") else f"spec.{where}".removesuffix(".")
             yield Invalid(name, changed(base, own_name | changes), field, field if is_judged else "")
+    for number, (name, objective) in enumerate(_GOALS.items()):
+        goal = changed(DRAWN, {"metadata.name": f"goal-{number}", "objective": objective})
+        yield Invalid(name, goal, "", "spec.objective.goal")
     quantity = changed(DRAWN, {"trainer.resources.limits.cpu": "a few"})
     yield Invalid("an amount in words", quantity, "", "spec.trainer.resources.limits.cpu")
 

@@ -207,6 +207,8 @@ class HandPlayed:
                     f"process {len(self.started)}", None if self.waits else self.now
                 )
             case Pause(message):
+                # The API server refuses it of a search that is to finish.
+                assert self.settled.spec.desired_state is DesiredState.RUNNING
                 self.paused.append(message)
                 spec = self.settled.spec.model_copy(update={"desired_state": DesiredState.PAUSED})
                 self.settled = replace(self.settled, spec=spec)

@@ -10,6 +10,7 @@ import pytest
 from tests.trainer_process import ENDLESS, PATIENCE, Server, results, wait_for_end, wait_for_steps
 from tests.trials import training, trial_spec
 
+from graphsearch.local import ForkServer, ForkServerError
 from graphtrial.contract import ExitCode
 
 
@@ -87,6 +88,20 @@ def test_a_bad_request_is_an_event(server, request_line, message, name):
     event = server.event()
     assert event["error"].startswith(message)
     assert event["id"] == name
+
+
+def test_a_runner_whose_server_has_died_is_told_how(tmp_path):
+    """Also where it notices as it sends: what was not sent does not come up again as the server is left."""
+
+    def stop_a_trial_of_a_dead_server():
+        with ForkServer(tmp_path / "log") as own:
+            process = own._running()
+            process.kill()
+            process.wait()
+            own.stop("0-1")
+
+    with pytest.raises(ForkServerError, match="the trainer's server ended by SIGKILL"):
+        stop_a_trial_of_a_dead_server()
 
 
 def test_trials_save_and_end_when_the_runner_is_gone(own_server, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.local_runs import descendants, finish, start, summary
+from tests.local_runs import QUICK, descendants, finish, start, summary
 
 from graphsearch.api import GraphTrial, Outcome, Reason
 from graphsearch.cli.exits import Exit
@@ -139,6 +139,20 @@ def test_ctrl_c_saves_everything_and_the_same_command_goes_on(tmp_path: Path, un
     assert not any(_is_running(trial) for trial in Folder(folder).ledger().trials.values())
     _finish(folder)
     assert summary(Folder(folder).ledger()) == summary(undisturbed)
+
+
+def test_a_search_whose_output_nobody_reads_any_more_stops_and_goes_on_later(tmp_path: Path):
+    """As after ``2>&1 | head -1``: not an end like any other, so not its exit code."""
+    manifest, folder = tmp_path / "quick.yaml", tmp_path / "run"
+    manifest.write_text(QUICK)
+    process = start(manifest, folder, "--plain")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait() == Exit.INTERRUPTED
+    assert not any(_is_running(trial) for trial in Folder(folder).ledger().trials.values())
+    code, said = finish(start(manifest, folder, "--plain"))
+    assert (code, Folder(folder).ledger().search.reason) == (Exit.OK, Reason.COMPLETED), said
 
 
 def test_the_recipe_of_a_found_graph_is_a_search_that_runs(tmp_path: Path, undisturbed_folder: Path):

@@ -44,13 +44,13 @@ class Goal(Objective):
     goal: Annotated[float | None, Field(allow_inf_nan=False)] = None
     """No new graphs once a trial reaches this score at its last evaluation."""
 
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
+    def problem(self) -> str | None:
+        """Why no score reaches the goal, or each does; None where it is one."""
         is_loss = self.metric is Metric.NEGATIVE_LOG_LOSS
-        if self.goal is not None and not (self.goal < 0 if is_loss else 0 < self.goal <= 1):
-            right = "below 0" if is_loss else "above 0 and up to 1"
-            refuse("Goal", [Violation(("goal",), f"{self.goal:g} is no {self.metric} to reach; give a number {right}")])
-        return self
+        if self.goal is None or (self.goal < 0 if is_loss else 0 < self.goal <= 1):
+            return None
+        right = "below 0" if is_loss else "above 0 and up to 1"
+        return f"{self.goal:g} is no {self.metric} to reach; give a number {right}"
 
 
 class AshaMode(StrEnum):

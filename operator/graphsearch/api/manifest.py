@@ -88,7 +88,7 @@ _Loader.add_constructor(_TAG + "int", _construct_int)
 
 
 def read_manifest(path: Path) -> GraphSearch:
-    """The GraphSearch in a file.
+    """The GraphSearch in a file of its user's.
 
     Raises:
         ManifestError: If the file cannot be read, is no YAML, holds something else or a wrong field.
@@ -101,7 +101,11 @@ def read_manifest(path: Path) -> GraphSearch:
         raise ManifestError(str(path), [f"is not UTF-8 text: {error.reason} at byte {error.start}"]) from None
     except OSError as error:
         raise ManifestError(str(path), [f"cannot be read: {error.strerror}"]) from None
-    return parse_manifest(text, str(path))
+    manifest = parse_manifest(text, str(path))
+    # Not a rule of the models: a search that an earlier version has begun with such a goal goes on, and can be read.
+    if problem := manifest.spec.objective.problem():
+        raise ManifestError(str(path), [f"spec.objective.goal: {problem}"])
+    return manifest
 
 
 def parse_manifest(text: str, where: str = "manifest") -> GraphSearch:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from graphsearch.api.conditions import ConditionType
+from graphsearch.api.conditions import Condition, ConditionType
 from graphsearch.api.graphsearch import API_VERSION, GraphSearch
 from graphsearch.api.graphtrial import ATTEMPT_MESSAGE_LENGTH, GraphTrial, GraphTrialObjectStatus, GraphTrialStatus
 from graphsearch.api.manifest import ManifestError
@@ -125,6 +125,12 @@ _FACTS = frozenset(
 
 
 _CONDITIONS = frozenset(kind.value for kind in ConditionType)
+
+
+def conditions_of(obj: Mapping[str, Any]) -> tuple[Condition, ...]:
+    """The conditions of an object; those that a newer version has added are passed over."""
+    told = _without_unknown_conditions(obj.get("status") or {}).get("conditions", ())
+    return tuple(Condition.model_validate(condition) for condition in told)
 
 
 def _without_unknown_conditions(status: Mapping[str, Any]) -> Object:

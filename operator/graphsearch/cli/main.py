@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from graphsearch.cli.arguments import RUNS, add_seeing, add_steering
@@ -29,6 +30,7 @@ _EXTRAS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
+    code = int(Exit.OK)
     try:
         code = _call(parser().parse_args(arguments))
         sys.stdout.flush()
@@ -40,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What is left unprinted would fail once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.EPIPE:
-            return Exit.OK
-        return _fail(Exit.STORAGE, f"standard output cannot be written: {error.strerror}")
+            return code
+        return code or _fail(Exit.STORAGE, f"standard output cannot be written: {error.strerror}")
     return code
 
 
@@ -69,7 +71,8 @@ def _call(options: argparse.Namespace) -> int:
 
 
 def _fail(code: Exit, message: str) -> int:
-    print(f"graphsearch: {message}", file=sys.stderr)
+    with suppress(BrokenPipeError):  # as in ``2>&1 | head``: the code says it all the same
+        print(f"graphsearch: {message}", file=sys.stderr)
     return code
 
 

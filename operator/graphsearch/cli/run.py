@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -28,7 +30,7 @@ def run(options: argparse.Namespace) -> Exit:
     parallel = options.parallel or min(manifest.spec.budget.parallel_trials, machine.default_parallel())
     settled = settle(_with_parallel(_absolute(manifest, options.manifest), parallel))
     folder = Folder(options.output or options.runs / manifest.metadata.name)
-    with folder_errors(), folder:
+    with folder_errors(), _unread(), folder:
         local = Local(threads=machine.threads(parallel), device=machine.device)
         facts, local = folder.open_search(_absolute(manifest, options.manifest), local)
         if facts.ended_at is not None:
@@ -64,6 +66,16 @@ def _search(folder: Folder, settled: Settled, local: Local, *, plain: bool) -> N
         raise CommandError(Exit.TRAINER, f"{error}; the same command goes on from here") from None
     except EmptySpaceError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
+
+
+@contextmanager
+def _unread() -> Iterator[None]:
+    """Where nobody reads its output any more, as after ``| head``, the search has stopped before its end."""
+    try:
+        yield
+    except BrokenPipeError:
+        message = "nobody reads what it says any more; all is saved, the same command goes on from here"
+        raise CommandError(Exit.INTERRUPTED, message) from None
 
 
 class _Interruptible:

@@ -103,7 +103,6 @@ class Children:
 
     async def _list(self, now: float) -> None:
         # First: what is heard while the lists travel is newer than they are.
-        self._listed_at = now
         self._deleted.clear()
         jobs, version = await self._client.list(
             JOBS, self._namespace, labels=self._selector, limit=_PAGE, keep=_essence
@@ -122,6 +121,8 @@ class Children:
             self._pods.setdefault(_job_of(pod), {})[pod["metadata"]["uid"]] = pod
         self._moved |= {_job_of(pod) for pod in lost if not pod.get("gone")}
         self._moved_at = {name: at for name, at in self._moved_at.items() if name in self.jobs or name in self._pods}
+        # Last: where one of the lists failed, both are asked for again at the next look.
+        self._listed_at = now
 
     def _confirm(
         self, known: Mapping[str, Object], listed: Sequence[Object], version: str

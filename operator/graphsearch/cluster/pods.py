@@ -189,7 +189,7 @@ def _event_time(event: Object) -> float:
 
 def _terminated(job: Object | None, pod: Object, terminated: Object, asked: bool) -> Seen:
     began, ended = time_of(terminated.get("startedAt")), time_of(terminated.get("finishedAt"))
-    seconds = max(0.0, ended - began) if began and ended else 0.0
+    seconds = max(0.0, ended - began) if began and ended else None
     code, why = int(terminated["exitCode"]), terminated.get("reason", "")
     if why in _NEVER_RAN_REASONS:
         message = _short(f"{TrialReason.CONTAINER_REFUSED}: {terminated.get('message') or why}")

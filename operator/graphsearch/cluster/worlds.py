@@ -28,6 +28,7 @@ from graphsearch.api import (
 from graphsearch.api import names as n
 from graphsearch.api.wire import (
     Object,
+    conditions_of,
     search_from_object,
     search_status_from_object,
     search_status_to_wire,
@@ -261,15 +262,19 @@ class Worlds:
         return search_from_object(entry.obj)
 
     async def _refuse(self, entry: Entry, reason: Reason, found: Sequence[str]) -> None:
-        """Show that a manifest cannot be run; nothing else happens until another one is applied."""
+        """Show that a manifest cannot be run; nothing else happens until another one is applied.
+
+        One that has been run, by a version that took it, keeps what is said of it.
+        """
+        if not entry.is_alone and entry.shown.facts is not None and entry.shown.facts.ended_at is not None:
+            return
         generation = entry.obj["metadata"].get("generation", 1)
         message = "; ".join(found)
         refused = Condition(type=ConditionType.ACCEPTED, status=ConditionStatus.FALSE, reason=reason, message="")
         refused = refused.model_copy(update={"message": message})
-        old = (entry.obj.get("status") or {}).get("conditions", ())
-        before = [Condition.model_validate(condition) for condition in old]
+        before = conditions_of(entry.obj)
         conditions = observed(before, [refused], generation=generation, now=self._seat.clock())
-        if list(conditions) == before:
+        if conditions == before:
             return
         written = GraphSearchStatus(observed_generation=generation, conditions=conditions, state=reason)
         status = written.to_json()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -60,7 +61,8 @@ class ForkServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         process = self._running()
-        self._input().close()
+        with suppress(BrokenPipeError):  # what was left to be sent to one that has died
+            self._input().close()
         try:
             process.wait(_CLOSING_SECONDS)
         except subprocess.TimeoutExpired:

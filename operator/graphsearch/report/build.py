@@ -44,8 +44,8 @@ from graphtrial.contract import MAPS
 from graphtrial.storage import Corrupt, Denied, Missing, Store
 
 _PICTURES = "graph(-methods|-gates)?|curves|rungs|comparison|efficiency|diversity|recall|umap"
-_NETWORKS = "(?P<folder>weights|compressed)"
-_FILES = re.compile(rf"report/((?P<single>({_PICTURES})\.svg|comparison\.json|recipe\.yaml)|{_NETWORKS}/.+)")
+_NETWORKS = r"(?P<folder>weights|compressed)/[^/]+\.(safetensors|pt2|onnx)"
+_FILES = re.compile(rf"report/((?P<single>({_PICTURES})\.svg|comparison\.json|recipe\.yaml)|{_NETWORKS})")
 
 
 def build(record: SearchRecord, store: Store, into: Store | None = None) -> list[str]:

@@ -37,7 +37,8 @@ class Ended:
 
     exit_code: int | None
     """None: gone without a word."""
-    seconds: float = 0.0
+    seconds: float | None = 0.0
+    """That it ran; None if nobody knows, and all since its recorded start count."""
     message: str = ""
     nodes: Mapping[str, float] = field(default_factory=dict)
     checkpoint: str = ""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from graphsearch.api import (
@@ -21,6 +21,7 @@ from graphsearch.api import (
     Attempt,
     AttemptEnd,
     Decision,
+    DesiredState,
     GraphTrial,
     GraphTrialStatus,
     Outcome,
@@ -40,6 +41,7 @@ from graphsearch.search.actions import (
 )
 from graphsearch.search.judging import is_judged, judge
 from graphsearch.search.ledger import LEFT_THE_POPULATION
+from graphsearch.search.promotion import last_hope, nobody_rises, promotable
 from graphsearch.search.settled import Settled
 from graphtrial.contract import ExitCode, Purpose
 
@@ -117,13 +119,16 @@ def _end_attempt(trial: GraphTrial, attempt: Attempt, seen: Ended, now: float) -
         end = AttemptEnd.LOST
     else:
         end = _ENDS.get(seen.exit_code, AttemptEnd.CRASHED)
+    seconds = seen.seconds
+    if seconds is None:
+        seconds = max(0.0, now - (attempt.started_at or now))
     ended = attempt.model_copy(
         update={
             "end": end,
             "started_at": attempt.started_at or seen.started_at,
             "ended_at": now,
             "exit_code": seen.exit_code,
-            "seconds": seen.seconds,
+            "seconds": seconds,
             "message": _printable(seen.message),
             "progressed": seen.progressed,
         }
@@ -221,17 +226,9 @@ def _outcomes_of_waiting(
     waiting = [snapshot.ledger.trials[index] for index in indexes]
     if cancelled := [trial for trial in waiting if _is_given_up(snapshot, given_up, trial)]:
         return [(trial, (Outcome.CANCELLED, "")) for trial in cancelled]
-    if _nobody_rises(snapshot, ending):
+    if nobody_rises(snapshot, ending) and not last_hope(snapshot, ending):
         return [(trial, (Outcome.STOPPED, "never promoted")) for trial in waiting]
     return []
-
-
-def _nobody_rises(snapshot: Snapshot, ending: stages.Ending | None) -> bool:
-    """Promotion: nothing runs or will, so nobody's rank changes any more."""
-    ledger = snapshot.ledger
-    if ledger.running or ledger.idle or stages.is_paused(snapshot.settled, ledger):
-        return False
-    return not stages.wants_more(snapshot.settled, ledger, ending) and not any(_promotable(snapshot))
 
 
 def _crashes(status: GraphTrialStatus, forgiven_until: float) -> int:
@@ -296,7 +293,9 @@ def _pause(snapshot: Snapshot) -> list[Action]:
         return []
     # The act first: what is recorded is not held against the search again.
     paused = RecordSearch(ledger.search.model_copy(update={"paused_at": snapshot.now}))
-    return [paused] if stages.is_paused(snapshot.settled, ledger) else [Pause(message), paused]
+    # A search that finishes cannot be paused any more: it goes on trying.
+    is_running = snapshot.settled.spec.desired_state is DesiredState.RUNNING
+    return [Pause(message), paused] if is_running else [paused]
 
 
 def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
@@ -321,7 +320,7 @@ def _has_room(snapshot: Snapshot) -> bool:
     most slots would stand idle meanwhile.
     """
     free = snapshot.settled.spec.budget.parallel_trials - len(snapshot.ledger.running) - len(_ready(snapshot))
-    return free > 0 and not any(_promotable(snapshot))
+    return free > 0 and not any(promotable(snapshot))
 
 
 def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
@@ -336,7 +335,8 @@ def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
     ]
     free = settled.spec.budget.parallel_trials - len(ledger.running)
     if free > 0 and not stages.is_paused(settled, ledger):
-        waiting = itertools.islice(itertools.chain(_promotable(snapshot), _ready(snapshot)), free)
+        rising = itertools.chain(promotable(snapshot), _ready(snapshot), last_hope(snapshot, ending))
+        waiting = itertools.islice(rising, free)
         starts += [Record(_next_attempt(settled, trial)) for trial in waiting]
     return [*stops, *starts]
 
@@ -376,16 +376,6 @@ def _ready(snapshot: Snapshot) -> list[GraphTrial]:
     """Idle trials whose teachers are there: teachers first, then by index."""
     ready = [trial for trial in snapshot.ledger.idle.values() if stages.has_teachers(snapshot.ledger, trial)]
     return sorted(ready, key=lambda trial: (trial.spec.purpose is not Purpose.PRETRAIN, trial.index))
-
-
-def _promotable(snapshot: Snapshot) -> Iterator[GraphTrial]:
-    """Waiting trials among the best n // eta of their rung: highest rung first, then the best."""
-    ledger, eta = snapshot.ledger, snapshot.settled.asha.reduction_factor
-    for rung in sorted(ledger.paused, reverse=True):
-        for score, minus in reversed(ledger.paused[rung]):
-            if not ledger.rungs[rung].is_promotable(score, -minus, eta):
-                break
-            yield ledger.trials[-minus]
 
 
 def _next_attempt(settled: Settled, trial: GraphTrial) -> GraphTrial:

@@ -75,9 +75,9 @@ def device_seconds(ledger: Ledger, now: float) -> float:
 def hindrance(ledger: Ledger) -> str:
     """Why nothing gets on; empty if something may.
 
-    The last three attempts could not start, and for one reason, or their storage failed, and not one trial's alone,
-    which may have an object of its own that is damaged. What lies before the last start or progress, or before the
-    last pause for such a reason, is not held against it.
+    The last three attempts could not start, and for one reason, or their storage failed, each of another trial: one
+    may have an object of its own that is damaged, or a slot on a node whose disk is full. What lies before the last
+    start or progress, or before the last pause for such a reason, is not held against it.
     """
     paused_at = ledger.search.paused_at or 0.0
     since = max(ledger.last_start, paused_at)
@@ -86,7 +86,7 @@ def hindrance(ledger: Ledger) -> str:
         return f"{_ALIKE} attempts in a row could not start; the last: {unstarted[-1]}"
     since = max(ledger.last_progress, paused_at)
     unstored = [(index, message) for time, index, message in ledger.unstored if time > since][-_ALIKE:]
-    if len(unstored) == _ALIKE and len({index for index, _ in unstored}) > 1:
+    if len(unstored) == _ALIKE and len({index for index, _ in unstored}) == _ALIKE:
         return f"the storage of {_ALIKE} attempts in a row failed; the last: {unstored[-1][1]}"
     return ""
 
@@ -97,7 +97,9 @@ def wants_more(settled: Settled, ledger: Ledger, ending: Ending | None) -> bool:
         return False
     goal = settled.spec.objective.goal
     reached = goal is not None and ledger.best is not None and ledger.best[0] >= goal
-    more = ledger.created[Purpose.SEARCH] < settled.spec.budget.max_trials
+    # Those that a lowered budget has cancelled are drawn anew, as others, when it is raised again.
+    drawn = ledger.created[Purpose.SEARCH] - ledger.outcomes[Purpose.SEARCH, Outcome.CANCELLED]
+    more = drawn < settled.spec.budget.max_trials
     return more and not reached and ending is None
 
 

@@ -362,6 +362,27 @@ def test_files_that_cannot_be_read_say_why(tmp_path):
     }
 
 
+GOALS = [
+    ("goal: 78", "spec.objective.goal: 78 is no Accuracy to reach; give a number above 0 and up to 1"),
+    ("goal: 0", "spec.objective.goal: 0 is no Accuracy to reach; give a number above 0 and up to 1"),
+    (
+        "goal: 1, metric: NegativeLogLoss",
+        "spec.objective.goal: 1 is no NegativeLogLoss to reach; give a number below 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("objective", "line"), GOALS)
+def test_a_goal_that_is_none_is_refused_in_a_file_and_read_where_it_is_stored(tmp_path, objective, line):
+    """A search that an earlier version has begun with it goes on."""
+    text = f"{LEAST}\n  objective: {{{objective}}}\n"
+    (tmp_path / "search.yaml").write_text(text)
+    with pytest.raises(ManifestError) as refused:
+        read_manifest(tmp_path / "search.yaml")
+    assert refused.value.problems == [line]
+    assert parse_manifest(text).spec.objective.goal is not None
+
+
 def test_a_file_is_read_as_its_text(tmp_path):
     """UTF-8, whatever the locale."""
     (tmp_path / "search.yaml").write_text(DESIGN, encoding="utf-8")

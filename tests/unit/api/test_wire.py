@@ -20,6 +20,7 @@ from graphsearch.api import (
 )
 from graphsearch.api.wire import (
     ATTEMPT_MESSAGE_LENGTH,
+    conditions_of,
     search_from_object,
     search_status_from_object,
     trial_from_object,
@@ -71,6 +72,7 @@ def test_a_condition_that_a_newer_version_has_added_is_passed_over():
     search = {"kind": "GraphSearch", "metadata": {"name": "s", "namespace": "here"}, "status": status}
     for shown in (search_status_from_object(search), trial_object_status(an_object(status))):
         assert [condition.type for condition in shown.conditions] == [ConditionType.SUCCEEDED]
+    assert [condition.type for condition in conditions_of(search)] == [ConditionType.SUCCEEDED]
 
 
 def test_long_messages_are_cut():

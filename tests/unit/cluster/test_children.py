@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,6 +142,25 @@ def test_a_deletion_that_was_not_heard_shows_in_the_next_list():
     server.delete(a_pod())
     assert asyncio.run(children.refresh(NOW + 60)) == {"s-t1-a1"}
     assert (children.jobs, [pod["gone"] for pod in children.pods("s-t1-a1")]) == ({}, [True])
+
+
+def test_a_list_that_failed_half_way_is_asked_for_again_at_the_next_look():
+    """Jobs without their pods would tell of ends without last words."""
+    server = Server()
+    server.put(a_job())
+    server.put(a_pod())
+
+    def break_off():
+        if server.asked[-1] == PODS.plural:
+            raise TimeoutError
+
+    server.while_listing = break_off
+    children = Children(server, "here", "s")
+    with pytest.raises(TimeoutError):
+        asyncio.run(children.refresh(NOW))
+    server.while_listing = lambda: None
+    asyncio.run(children.refresh(NOW + 0.5))
+    assert server.asked == [JOBS.plural, PODS.plural] * 2
 
 
 def test_what_should_move_and_is_not_heard_of_is_listed_soon():

@@ -138,7 +138,7 @@ def test_a_trainer_that_is_done_leaves_its_scores_and_nodes():
         pytest.param(
             a_pod().terminated(137, "ContainerStatusUnknown", startedAt=None, finishedAt=None),
             False,
-            Ended(None, 0.0, "its node lost the container"),
+            Ended(None, None, "its node lost the container"),
             id="node restarted",
         ),
         pytest.param(

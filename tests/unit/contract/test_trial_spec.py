@@ -295,7 +295,9 @@ def test_images_lie_on_a_disk_or_in_a_bucket(uri):
     assert Data(dataset="ImageFolder", uri=uri).uri == uri
 
 
-@pytest.mark.parametrize("uri", ["ftp://data/images", "gs://data/images", "s3:///images", "file://host/data", "a\0b"])
+@pytest.mark.parametrize(
+    "uri", ["ftp://data/images", "gs://data/images", "s3:///images", "file://host/data", "S3://data", "a\0b"]
+)
 def test_images_that_lie_anywhere_else_are_refused(uri):
     """Before a trial is started for them."""
     with pytest.raises(ValidationError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 import struct
@@ -15,6 +16,7 @@ from tests.unit.data.layouts import BUILDERS
 
 from graphtrial.contract import Data, Part, Split
 from graphtrial.data import DataError, load
+from graphtrial.data.kinds import check_kind
 
 SIZE = (8, 8)
 RED = (200, 0, 0)
@@ -133,6 +135,14 @@ def test_colours_of_8_bits_are_read_from_every_format(folder):
     for name in ("0.ppm", "1.tif", "2.bmp", "3.jpg", "4.webp", "5.gif"):
         grey("RGB").save(folder / "train" / "ant" / name)
     assert loaded(folder).train.images.shape[0] == 10
+
+
+def test_a_format_whose_decoder_needs_no_arguments_is_read():
+    """A user's own set may open images of any format that Pillow knows: here one red pixel of QOI."""
+    pixel = b"qoif" + struct.pack(">IIBB", 1, 1, 3, 0) + bytes([0xFE, *RED]) + bytes(7) + b"\1"
+    with Image.open(io.BytesIO(pixel)) as image:
+        check_kind(image)
+        assert image.getpixel((0, 0)) == RED
 
 
 def half_transparent(mode):

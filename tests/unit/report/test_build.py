@@ -99,15 +99,17 @@ def test_what_an_earlier_report_has_left_goes(whole: SearchRecord, tmp_path: Pat
     """A picture of nothing and a network of the graph that was best before; a user's own files stay."""
     assert whole.found is not None
     store = open_store(str(tmp_path))
-    for key in ("report/umap.svg", "report/weights/3.safetensors", "report/compressed/1.onnx", "report/notes.svg"):
+    networks = {"report/weights/3.safetensors", "report/compressed/1.onnx"}
+    own = {"report/notes.svg", "report/weights/notes.txt"}
+    for key in ("report/umap.svg", *networks, *own):
         store.write(key, b"old")
     build(whole, store)
     left = {key for key in store.list("report/") if store.read(key) == b"old"}
-    assert left == {"report/weights/3.safetensors", "report/compressed/1.onnx", "report/notes.svg"}
+    assert left == networks | own
     store.write(f"trials/{whole.found.trial.index}/weights/1.safetensors", b"new")
     build(whole, store)
     left = {key for key in store.list("report/") if store.read(key) == b"old"}
-    assert left == {"report/compressed/1.onnx", "report/notes.svg"}
+    assert left == {"report/compressed/1.onnx"} | own
 
 
 def test_a_whole_page_has_every_section(whole: SearchRecord, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from tests.searches import HandPlayed, a_search
+from tests.searches import HandPlayed, a_search, drawn_curve
 
 from graphsearch.api import AttemptEnd, Outcome, Reason
+from graphsearch.search.simulator import Simulation
 from graphtrial.contract import Purpose
 
 
@@ -74,6 +75,25 @@ def test_who_was_never_promoted_is_stopped_when_nobody_can_rise_any_more():
     world.finish(0, 0.9)
     assert (world.outcome(1), world.ledger.trials[1].status.message) == (Outcome.STOPPED, "never promoted")
     assert world.ledger.search.reason is Reason.COMPLETED
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_promotion_of_few_trials_takes_one_of_them_to_the_end(seed):
+    """Of one trial at a rung the best half is none: the best of the highest rung rises all the same."""
+    search = a_search().trials(8).parallel(2).halving(mode="Promotion").evaluations(16).seeded(seed)
+    ledger = Simulation(search.settled(), drawn_curve(seed)).run()
+    assert ledger.search.reason is Reason.COMPLETED
+    assert ledger.outcomes[Purpose.SEARCH, Outcome.SUCCEEDED] >= 1
+
+
+def test_the_next_best_rises_where_the_last_hope_fails():
+    """From the highest rung, until one has reached the end."""
+    world = a_world(a_search().trials(2).halving(mode="Promotion", eta=3).evaluations(2))
+    world.look((0, 1, 0.9)).end(0).look((1, 1, 0.1)).end(1)
+    assert world.running == [0]
+    world.end(0, 12)
+    assert (world.outcome(0), world.running) == (Outcome.DIVERGED, [1])
+    assert world.finish(1, 0.1).ledger.search.winner == 1
 
 
 def test_finishing_stops_the_search_and_goes_on_to_the_comparison():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.searches import HandPlayed, a_search
 
 from graphsearch.api import AttemptEnd, Outcome, Reason
@@ -77,6 +78,17 @@ def test_attempts_that_cannot_start_for_different_reasons_are_tried_again():
     assert (world.paused, world.running) == ([], [0])
 
 
+def test_a_search_that_finishes_cannot_be_paused_and_goes_on_trying():
+    """The API server would refuse it; what could not start is tried until somebody has mended it."""
+    search = a_search().trials(9).compared(1, 1)
+    world = HandPlayed(search.settled()).look().finish(0, 0.9).change(search.wanted("Finishing")).end(1, 143)
+    [compared] = world.running
+    for _ in range(7):
+        world.wait(100).end(compared, None, "ImageUnavailable: a", never_started="ImageUnavailable")
+    assert (world.paused, world.running) == ([], [compared])
+    assert world.finish(compared, 0.9).ledger.search.reason is Reason.COMPLETED
+
+
 DENIED = "s3://searches/s: access denied; check the credentials"
 
 
@@ -97,10 +109,11 @@ def test_storage_that_fails_for_several_trials_pauses_the_search():
 
 
 def test_storage_that_fails_for_one_trial_alone_is_charged_to_it():
-    """It may be an object of its own that is damaged; the search goes on without it."""
+    """It may be an object of its own that is damaged; the search goes on without it, also where the next one fails."""
     world = HandPlayed(a_search().settled()).look()
     for _ in range(3):
         world.wait(100).end(0, ExitCode.STORAGE, "s3://searches/s/trials/0/1-2-3.pt is corrupt")
+    world.wait(100).end(1, ExitCode.STORAGE, "no space left on the cache's disk")
     assert (world.outcome(0), world.paused, world.running) == (Outcome.FAILED, [], [1])
 
 
@@ -180,6 +193,20 @@ def test_a_lowered_max_trials_stops_those_with_least_progress():
     world.end(2, 143).end(3, 143)
     assert [world.outcome(index) for index in (0, 1, 2, 3)] == ["Succeeded", None, "Cancelled", "Cancelled"]
     assert world.finish(1, 0.95).ledger.search.reason == "Completed"
+
+
+def test_a_max_trials_that_is_raised_again_draws_as_many_as_were_cancelled():
+    """Others, with numbers of their own."""
+    search = a_search().trials(3).parallel(3)
+    world = HandPlayed(search.settled()).look().change(search.trials(1)).end(1, 143).end(2, 143)
+    assert (world.running, world.outcome(1), world.outcome(2)) == ([0], "Cancelled", "Cancelled")
+    assert world.change(search).running == [0, 3, 4]
+
+
+def test_an_attempt_of_which_nobody_knows_how_long_it_ran_counts_from_its_start():
+    """Its node has forgotten it; the budget has not."""
+    world = HandPlayed(a_search().settled()).look().wait(3600).end(0, None, "its node lost the container", seconds=None)
+    assert world.ledger.trials[0].status.attempts[0].seconds == pytest.approx(3600, abs=1)
 
 
 def test_a_lowered_max_trials_cancels_those_that_wait_at_a_rung():

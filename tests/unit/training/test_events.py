@@ -36,7 +36,7 @@ def told(folder):
 
 
 def test_a_trial_tells_what_happens_to_it(tmp_path):
-    """Start, evaluations, checkpoints and end, in their order, each with its step."""
+    """Start, evaluations, checkpoints, analysis and end, in their order, each with its step."""
     assert run(json.dumps(spec_of(tmp_path, seed=3))) == 0
     events = told(tmp_path)
     assert [(event.event.value, event.step) for event in events] == [
@@ -48,6 +48,7 @@ def test_a_trial_tells_what_happens_to_it(tmp_path):
         ("checkpoint", 8),
         ("evaluation", 12),
         ("checkpoint", 12),
+        ("analysis", 12),
         ("end", 12),
     ]
     first, last = events[0], events[-1]

@@ -232,7 +232,23 @@ def test_an_analysis_that_kills_is_tried_twice_and_left_out(tmp_path, monkeypatc
             trained(tmp_path, attempt=attempt)
     assert trained(tmp_path, attempt=3)[0] is ExitCode.DONE
     assert analysis_in(tmp_path) is None
-    assert "attempt 2 was killed as it analysed its networks" in caplog.text
+    assert "attempts 1 and 2 were killed as they analysed its networks" in caplog.text
+
+
+def test_what_was_killed_before_its_analysis_is_not_held_against_it(tmp_path, monkeypatch):
+    """Two attempts that took over at the end and died while they read the data."""
+    trained(tmp_path, stop_after_updates=UPDATES - 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(attempt_module, "look", killed)
+        with pytest.raises(Killed):
+            trained(tmp_path, attempt=2)
+    for attempt in (3, 4):
+        with monkeypatch.context() as patch:
+            patch.setattr(attempt_module, "load", killed)
+            with pytest.raises(Killed):
+                trained(tmp_path, attempt=attempt)
+    assert trained(tmp_path, attempt=5)[0] is ExitCode.DONE
+    assert analysis_in(tmp_path) is not None
 
 
 def test_an_analysis_that_was_interrupted_once_is_made_by_the_next_attempt(tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from graphtrial.contract.catalogue import IMPORT_PATH
 
@@ -76,6 +75,6 @@ def place_problem(uri: str) -> str | None:
         return f"{uri!r} holds a control character; {expected}"
     if "://" not in uri:
         return None
-    parts = urlsplit(uri)
-    is_known = (parts.scheme == "file" and parts.netloc in ("", "localhost")) or (parts.scheme == "s3" and parts.netloc)
-    return None if is_known else f"{uri} cannot be read; {expected}"
+    if re.match(r"s3://[^/]|file://(localhost)?/", uri):
+        return None
+    return f"{uri} cannot be read; {expected}"

@@ -20,6 +20,8 @@ class EventKind(StrEnum):
     """An attempt has begun, or has taken over."""
     EVALUATION = "evaluation"
     CHECKPOINT = "checkpoint"
+    ANALYSIS = "analysis"
+    """All is trained and stored, and the networks are about to be looked at."""
     END = "end"
     """An attempt has ended; there is none of one that was killed."""
 

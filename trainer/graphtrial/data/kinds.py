@@ -53,7 +53,7 @@ def check_kind(image: Image.Image) -> None:
 def _is_deep(image: Image.Image) -> bool:
     """Whether Pillow, whose RGB has 8 bits, will drop some: what it tells its decoders knows what the file has."""
     for tile in getattr(image, "tile", ()):
-        kind, *more = (tile.args,) if isinstance(tile.args, str) else tile.args
+        kind, *more = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         if ";16" in str(kind) or (tile.codec_name.startswith("ppm") and max(more, default=0) > np.iinfo(np.uint8).max):
             return True
     return False

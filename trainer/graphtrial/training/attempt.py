@@ -36,7 +36,7 @@ from graphtrial.evaluation import Evaluator, analyse, look, maps_for_umap, metri
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import Machine, Snapshot, TrialFolder
 from graphtrial.training.errors import RefusedError
-from graphtrial.training.events import killed_from_here, note_start, put_events
+from graphtrial.training.events import ended_in_analysis, note_analysis, note_start, put_events
 from graphtrial.training.exposition import Exposition
 from graphtrial.training.feed import Feed
 from graphtrial.training.loop import Parts, Training
@@ -53,6 +53,9 @@ _SAMPLES = 8
 """Training images with which a program is compared with its network."""
 _ANALYSED = (Purpose.SEARCH, Purpose.COMPARE)
 """Runs that a report shows: the few that reach the end of a search, one of which is the best, and the comparison's."""
+
+_ANALYSES = 2
+"""Tries: one that kills its process, as for lack of memory, would do so until the trial has failed."""
 
 _log = logging.getLogger(__name__)
 
@@ -126,10 +129,12 @@ def _export(parts: Parts, data: TrialData) -> tuple[Exported, ...]:
 def _analyse(parts: Parts, data: TrialData, device: torch.device, state: State) -> None:
     """Leave what is said of the networks; whatever goes wrong in it, the training is done and stays so."""
     spec, outbox = parts.spec, parts.outbox
-    # Only this was left to one that took over here: a lack of memory would kill each in turn until the trial failed.
-    if killed := killed_from_here(spec, state):
-        _log.warning("the trial is done; attempt %d was killed as it analysed its networks: left out", killed[0])
+    if len(killed := ended_in_analysis(state)) >= _ANALYSES:
+        told = " and ".join(map(str, killed))
+        _log.warning("the trial is done; attempts %s were killed as they analysed its networks: left out", told)
         return
+    note_analysis(spec, state)
+    put_events(outbox, state)
     try:
         seen = look(parts.networks, parts.evaluator.batches(), precision=spec.training.precision, device=device)
         analysis = analyse(spec.graph, parts.networks, seen, mean=data.mean, std=data.std)

@@ -69,11 +69,16 @@ def note_end(spec: TrialSpec, state: State, code: int, message: str = "") -> Non
     state.events.append(told)
 
 
-def killed_from_here(spec: TrialSpec, state: State) -> list[int]:
-    """Earlier attempts that took over where the trial is now, and have told of no end."""
+def note_analysis(spec: TrialSpec, state: State) -> None:
+    """The networks are about to be analysed."""
+    state.events.append(Event(event=EventKind.ANALYSIS, time=time.time(), attempt=spec.attempt, step=state.step))
+
+
+def ended_in_analysis(state: State) -> list[int]:
+    """Attempts that have told of their analysis and of no end."""
     ended = {told.attempt for told in state.events if told.event is EventKind.END}
-    begun = [told.attempt for told in state.events if told.event is EventKind.START and told.step == state.step]
-    return [attempt for attempt in begun if attempt < spec.attempt and attempt not in ended]
+    begun = [told.attempt for told in state.events if told.event is EventKind.ANALYSIS]
+    return [attempt for attempt in begun if attempt not in ended]
 
 
 def put_events(outbox: Outbox, state: State) -> None:
