@@ -433,7 +433,7 @@ _GOALS = {
     "a goal that every graph reaches": {"metric": "Accuracy", "goal": 0},
     "a log loss of the other sign": {"metric": "NegativeLogLoss", "goal": 0.5},
 }
-"""Refused as they come in, by ``read_manifest`` here: a search that an earlier version has begun with one goes on."""
+"""Refused as they come in, by ``check_new`` here: a search that an earlier version has begun with one goes on."""
 
 
 def _rows() -> Iterator[Invalid]:

@@ -32,7 +32,14 @@ from graphsearch.api.graphtrial import (
     Outcome,
     Rung,
 )
-from graphsearch.api.manifest import ManifestError, differences, parse_manifest, read_manifest, write_manifest
+from graphsearch.api.manifest import (
+    ManifestError,
+    check_new,
+    differences,
+    parse_manifest,
+    read_manifest,
+    write_manifest,
+)
 from graphsearch.api.reasons import EventReason, MetricsReason, Reason, TrialReason
 from graphsearch.api.search_status import (
     BestStatus,
@@ -95,6 +102,7 @@ __all__ = [
     "TrainingChoice",
     "TrialCounts",
     "TrialReason",
+    "check_new",
     "differences",
     "evaluations",
     "observed",

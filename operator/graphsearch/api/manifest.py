@@ -101,11 +101,17 @@ def read_manifest(path: Path) -> GraphSearch:
         raise ManifestError(str(path), [f"is not UTF-8 text: {error.reason} at byte {error.start}"]) from None
     except OSError as error:
         raise ManifestError(str(path), [f"cannot be read: {error.strerror}"]) from None
-    manifest = parse_manifest(text, str(path))
-    # Not a rule of the models: a search that an earlier version has begun with such a goal goes on, and can be read.
+    return parse_manifest(text, str(path))
+
+
+def check_new(manifest: GraphSearch, where: str) -> None:
+    """What is asked of a search that is yet to begin; one that an earlier version has begun goes on as it is.
+
+    Raises:
+        ManifestError: If no score reaches its goal, or each does.
+    """
     if problem := manifest.spec.objective.problem():
-        raise ManifestError(str(path), [f"spec.objective.goal: {problem}"])
-    return manifest
+        raise ManifestError(where, [f"spec.objective.goal: {problem}"])
 
 
 def parse_manifest(text: str, where: str = "manifest") -> GraphSearch:

@@ -195,7 +195,9 @@ def share_done(world: Scene) -> float:
         later = settled.repeats * (len(settled.spec.graphs) + len(comparison.baselines if comparison else ())) * whole
     if compression := settled.spec.compression:
         later += (len(compression.distillations()) * compression.repeats + 1) * whole
-    done = expected * sum(ledger.outcomes[Purpose.SEARCH, outcome] for outcome in Outcome)
+    # Those that a lowered budget has cancelled are drawn anew when it is raised again.
+    searching = (outcome for outcome in Outcome if outcome is not Outcome.CANCELLED)
+    done = expected * sum(ledger.outcomes[Purpose.SEARCH, outcome] for outcome in searching)
     done += whole * sum(ledger.outcomes[purpose, Outcome.SUCCEEDED] for purpose in (Purpose.FINALIST, Purpose.COMPRESS))
     done += whole * sum(len(ledger.trials[index].spec.contenders) for index in ledger.successes[Purpose.COMPARE])
     return 1.0 if ledger.search.ended_at is not None else min(0.99, done / max(searched + later, 1.0))
@@ -218,7 +220,7 @@ def status_table(status: SearchStatus) -> RenderableType:
     counters = Table.grid(padding=(0, 2))
     cancelled = (f"cancelled {status.cancelled}",) if status.cancelled else ()
     counters.add_row(
-        f"trials {status.created}/{status.max_trials}",
+        f"trials {status.created - status.cancelled}/{status.max_trials}",
         f"running {status.running}",
         f"done {status.succeeded}",
         f"stopped {status.stopped}",

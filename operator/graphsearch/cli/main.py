@@ -66,7 +66,8 @@ def _call(options: argparse.Namespace) -> int:
     except Exception as error:
         if is_of_output(error):
             raise
-        traceback.print_exc()
+        with suppress(BrokenPipeError):
+            traceback.print_exc()
         return _fail(Exit.INTERNAL, "this is a fault of graphsearch; please report it with the lines above")
 
 

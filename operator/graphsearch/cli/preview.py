@@ -8,7 +8,7 @@ import random
 
 from rich.table import Table
 
-from graphsearch.api import DesiredState, GraphSearch, GraphTrial, read_manifest
+from graphsearch.api import DesiredState, GraphSearch, GraphTrial, check_new, read_manifest
 from graphsearch.cli.exits import CommandError, Exit
 from graphsearch.cli.live import printer
 from graphsearch.cli.validate import described
@@ -25,6 +25,7 @@ from graphtrial.contract import DATASETS, Aggregation, Purpose, derive, is_built
 def run(options: argparse.Namespace) -> Exit:
     """Simulate the search with drawn learning curves and print rungs, trials, epochs and device hours."""
     manifest = read_manifest(options.manifest)
+    check_new(manifest, str(options.manifest))
     settled = settle(_without_ends(manifest))
     images = options.images or _training_images(manifest)
     rate = options.tflops * 1e12

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from graphsearch.api import DesiredState, GraphSearch, Reason, SearchFacts, read_manifest
+from graphsearch.api import DesiredState, GraphSearch, Reason, SearchFacts, check_new, read_manifest
 from graphsearch.cli.exits import CommandError, Exit
 from graphsearch.cli.folders import folder_errors
 from graphsearch.cli.live import display
@@ -30,6 +30,8 @@ def run(options: argparse.Namespace) -> Exit:
     parallel = options.parallel or min(manifest.spec.budget.parallel_trials, machine.default_parallel())
     settled = settle(_with_parallel(_absolute(manifest, options.manifest), parallel))
     folder = Folder(options.output or options.runs / manifest.metadata.name)
+    if not (folder.path / "search.json").exists():
+        check_new(manifest, str(options.manifest))
     with folder_errors(), _unread(), folder:
         local = Local(threads=machine.threads(parallel), device=machine.device)
         facts, local = folder.open_search(_absolute(manifest, options.manifest), local)

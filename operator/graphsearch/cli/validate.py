@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from graphsearch.api import GraphSearchSpec, read_manifest
+from graphsearch.api import GraphSearchSpec, check_new, read_manifest
 from graphsearch.cli.exits import Exit
 from graphsearch.search.settled import settle
 from graphsearch.search.space import distinct_size, nominal_size
@@ -13,6 +13,7 @@ from graphsearch.search.space import distinct_size, nominal_size
 def run(options: argparse.Namespace) -> Exit:
     """Check the manifest and say what it means."""
     manifest = read_manifest(options.manifest)
+    check_new(manifest, str(options.manifest))
     settled = settle(manifest)
     print(f"{options.manifest}: a valid GraphSearch")
     print(f"  {described(manifest.spec)}")

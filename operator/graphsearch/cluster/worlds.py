@@ -267,6 +267,7 @@ class Worlds:
         One that has been run, by a version that took it, keeps what is said of it.
         """
         if not entry.is_alone and entry.shown.facts is not None and entry.shown.facts.ended_at is not None:
+            _log.warning("%s/%s has ended and could not be run here again: %s", entry.namespace, entry.name, found)
             return
         generation = entry.obj["metadata"].get("generation", 1)
         message = "; ".join(found)

@@ -21,7 +21,6 @@ from graphsearch.api import (
     Attempt,
     AttemptEnd,
     Decision,
-    DesiredState,
     GraphTrial,
     GraphTrialStatus,
     Outcome,
@@ -121,7 +120,7 @@ def _end_attempt(trial: GraphTrial, attempt: Attempt, seen: Ended, now: float) -
         end = _ENDS.get(seen.exit_code, AttemptEnd.CRASHED)
     seconds = seen.seconds
     if seconds is None:
-        seconds = max(0.0, now - (attempt.started_at or now))
+        seconds = max(0.0, now - (attempt.started_at or seen.started_at or now))
     ended = attempt.model_copy(
         update={
             "end": end,
@@ -262,7 +261,10 @@ def _given_up(snapshot: Snapshot, ending: stages.Ending | None) -> _GivenUp:
 
 
 def _beyond_budget(snapshot: Snapshot) -> frozenset[int]:
-    """Search trials that a lowered maxTrials leaves no room for: least progress first, then the youngest."""
+    """Search trials that a lowered maxTrials leaves no room for: least progress first, then the youngest.
+
+    The one that is furthest stays if no other has got or gets to its end: the search would have no result.
+    """
     ledger = snapshot.ledger
     drawn = ledger.created[Purpose.SEARCH] - ledger.outcomes[Purpose.SEARCH, Outcome.CANCELLED]
     surplus = drawn - snapshot.settled.spec.budget.max_trials
@@ -270,7 +272,11 @@ def _beyond_budget(snapshot: Snapshot) -> frozenset[int]:
         return frozenset()
     searching = (trial for trial in ledger.open.values() if trial.spec.purpose is Purpose.SEARCH)
     undecided = [trial for trial in searching if not _is_decided(snapshot.settled, trial)]
-    return frozenset(trial.index for trial in sorted(undecided, key=_least_first)[:surplus])
+    has_result = ledger.best is not None or any(
+        _progress(trial) >= snapshot.settled.evaluations for trial in ledger.open.values()
+    )
+    most = len(undecided) if has_result else len(undecided) - 1
+    return frozenset(trial.index for trial in sorted(undecided, key=_least_first)[: max(0, min(surplus, most))])
 
 
 def _is_decided(settled: Settled, trial: GraphTrial) -> bool:
@@ -289,13 +295,12 @@ def _is_given_up(snapshot: Snapshot, given_up: _GivenUp, trial: GraphTrial) -> b
 def _pause(snapshot: Snapshot) -> list[Action]:
     """Where nothing gets on; before outcomes, for the attempts that show it are not held against their trials."""
     ledger = snapshot.ledger
-    if not (message := stages.hindrance(ledger)):
+    # A search that finishes cannot be paused any more: it goes on trying.
+    if stages.is_finishing(snapshot.settled) or not (message := stages.hindrance(ledger)):
         return []
     # The act first: what is recorded is not held against the search again.
     paused = RecordSearch(ledger.search.model_copy(update={"paused_at": snapshot.now}))
-    # A search that finishes cannot be paused any more: it goes on trying.
-    is_running = snapshot.settled.spec.desired_state is DesiredState.RUNNING
-    return [Pause(message), paused] if is_running else [paused]
+    return [paused] if stages.is_paused(snapshot.settled, ledger) else [Pause(message), paused]
 
 
 def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:

@@ -75,9 +75,9 @@ def device_seconds(ledger: Ledger, now: float) -> float:
 def hindrance(ledger: Ledger) -> str:
     """Why nothing gets on; empty if something may.
 
-    The last three attempts could not start, and for one reason, or their storage failed, each of another trial: one
-    may have an object of its own that is damaged, or a slot on a node whose disk is full. What lies before the last
-    start or progress, or before the last pause for such a reason, is not held against it.
+    The last three attempts could not start, and for one reason; or the storage of three trials failed, for one may have
+    an object of its own that is damaged, or a slot on a node whose disk is full. What lies before the last start or
+    progress, or before the last pause for such a reason, is not held against it.
     """
     paused_at = ledger.search.paused_at or 0.0
     since = max(ledger.last_start, paused_at)
@@ -85,15 +85,17 @@ def hindrance(ledger: Ledger) -> str:
     if len(unstarted) == _ALIKE and len({message.partition(":")[0] for message in unstarted}) == 1:
         return f"{_ALIKE} attempts in a row could not start; the last: {unstarted[-1]}"
     since = max(ledger.last_progress, paused_at)
-    unstored = [(index, message) for time, index, message in ledger.unstored if time > since][-_ALIKE:]
-    if len(unstored) == _ALIKE and len({index for index, _ in unstored}) == _ALIKE:
-        return f"the storage of {_ALIKE} attempts in a row failed; the last: {unstored[-1][1]}"
+    unstored = [(index, message) for time, index, message in ledger.unstored if time > since]
+    if len({index for index, _ in unstored}) >= _ALIKE:
+        return f"the storage of {_ALIKE} trials in a row failed; the last: {unstored[-1][1]}"
     return ""
 
 
 def wants_more(settled: Settled, ledger: Ledger, ending: Ending | None) -> bool:
     """Whether further graphs shall be drawn."""
     if settled.spec.space is None or settled.spec.desired_state is not DesiredState.RUNNING:
+        return False
+    if ledger.search.winner is not None:
         return False
     goal = settled.spec.objective.goal
     reached = goal is not None and ledger.best is not None and ledger.best[0] >= goal

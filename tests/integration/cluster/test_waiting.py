@@ -174,7 +174,7 @@ def test_storage_that_fails_for_several_trials_pauses_the_search_until_somebody_
     conditions = {each["type"]: each for each in search.object["status"]["conditions"]}
     assert conditions["Progressing"]["message"].startswith("storage failed; the last: ")
     announced = [event for event in events(search) if event[:2] == ("Warning", "Paused")]
-    assert ["the storage of 3 attempts in a row failed" in message for _, _, message in announced] == [True]
+    assert ["the storage of 3 trials in a row failed" in message for _, _, message in announced] == [True]
     stage.node.heal()
     search.patch(desiredState="Running").wait()
     assert_sound(search)

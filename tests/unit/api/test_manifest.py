@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from graphsearch.api import ManifestError, read_manifest, write_manifest
+from graphsearch.api import ManifestError, check_new, read_manifest, write_manifest
 from graphsearch.api.manifest import parse_manifest
 from graphtrial.contract import GateType
 
@@ -373,14 +373,13 @@ GOALS = [
 
 
 @pytest.mark.parametrize(("objective", "line"), GOALS)
-def test_a_goal_that_is_none_is_refused_in_a_file_and_read_where_it_is_stored(tmp_path, objective, line):
+def test_a_goal_that_is_none_is_refused_of_a_new_search(objective, line):
     """A search that an earlier version has begun with it goes on."""
     text = f"{LEAST}\n  objective: {{{objective}}}\n"
-    (tmp_path / "search.yaml").write_text(text)
+    manifest = parse_manifest(text)
     with pytest.raises(ManifestError) as refused:
-        read_manifest(tmp_path / "search.yaml")
+        check_new(manifest, "search.yaml")
     assert refused.value.problems == [line]
-    assert parse_manifest(text).spec.objective.goal is not None
 
 
 def test_a_file_is_read_as_its_text(tmp_path):

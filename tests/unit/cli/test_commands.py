@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from graphsearch.api import read_manifest
 from graphsearch.cli.exits import Exit
 from graphsearch.cli.live import display
 from graphsearch.cli.main import main
-from graphsearch.local import Folder
+from graphsearch.local import Folder, Local
+from graphtrial.contract import Device
 
 _MANIFEST = """
 apiVersion: graphsearch.io/v1alpha1
@@ -234,6 +236,20 @@ def test_a_paused_search_says_so_and_does_not_wait(capsys: pytest.CaptureFixture
     assert "desiredState is Paused" in out
     assert (tmp_path / "run" / "report" / "index.html").exists()
     assert not (tmp_path / "run" / "trials").exists()
+
+
+def test_a_goal_that_is_none_is_refused_of_a_new_search_and_not_of_one_that_is_there(
+    capsys: pytest.CaptureFixture[str], manifest: Path, tmp_path: Path
+):
+    """An earlier version took it, and the search went on as without one."""
+    manifest.write_text(f"{_MANIFEST}  objective: {{goal: 78}}\n  desiredState: Paused\n")
+    folder = tmp_path / "run"
+    for command in (["validate"], ["preview"], ["run", "--output", folder]):
+        code, _, err = _run(capsys, *command, manifest)
+        assert (code, "spec.objective.goal: 78 is no Accuracy to reach" in err) == (Exit.USAGE, True)
+    with Folder(folder) as begun:
+        begun.open_search(read_manifest(manifest), Local(threads=1, device=Device.CPU))
+    assert _run(capsys, "run", "--output", folder, manifest)[0] == Exit.OK
 
 
 def test_a_number_of_trials_at_a_time_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], manifest: Path):

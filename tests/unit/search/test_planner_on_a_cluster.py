@@ -99,7 +99,7 @@ def test_storage_that_fails_for_several_trials_pauses_the_search():
     for pauses in range(1, 4):  # twice it is resumed without being mended
         for index in range(3):
             world.wait(100).end(index, ExitCode.STORAGE, DENIED)
-        assert world.paused == [f"the storage of 3 attempts in a row failed; the last: {DENIED}"] * pauses
+        assert world.paused == [f"the storage of 3 trials in a row failed; the last: {DENIED}"] * pauses
         for index in world.running:  # the next attempts, which are asked to stop
             world.end(index, ExitCode.STOPPED)
         assert (world.running, {world.outcome(index) for index in range(3)}) == ([], {None})
@@ -115,6 +115,31 @@ def test_storage_that_fails_for_one_trial_alone_is_charged_to_it():
         world.wait(100).end(0, ExitCode.STORAGE, "s3://searches/s/trials/0/1-2-3.pt is corrupt")
     world.wait(100).end(1, ExitCode.STORAGE, "no space left on the cache's disk")
     assert (world.outcome(0), world.paused, world.running) == (Outcome.FAILED, [], [1])
+
+
+def test_storage_that_fails_for_one_trial_after_the_other_pauses_the_search():
+    """Where they run one at a time, the third trial shows that it is nobody's own matter."""
+    world = HandPlayed(a_search().settled()).look()
+    for index in (0, 0, 0, 1, 1, 1):
+        assert world.paused == []
+        world.wait(100).end(index, ExitCode.STORAGE, DENIED)
+    world.wait(100).end(2, ExitCode.STORAGE, DENIED)
+    assert (len(world.paused), world.running, world.outcome(2)) == (1, [], None)
+
+
+def test_storage_that_fails_as_a_search_finishes_is_charged():
+    """It cannot be paused any more."""
+    search = a_search().trials(9).compared(1, 3)
+    world = (
+        HandPlayed(search.parallel(3).settled()).look().finish(0, 0.9).change(search.parallel(3).wanted("Finishing"))
+    )
+    for index in (1, 2, 3):
+        world.end(index, ExitCode.STOPPED)
+    compared = world.running
+    for index in compared * 3:
+        if index in world.running:
+            world.wait(100).end(index, ExitCode.STORAGE, DENIED)
+    assert (world.paused, world.ledger.search.reason) == ([], Reason.COMPARISON_FAILED)
 
 
 def test_storage_that_fails_now_and_then_pauses_nothing():
@@ -201,6 +226,24 @@ def test_a_max_trials_that_is_raised_again_draws_as_many_as_were_cancelled():
     world = HandPlayed(search.settled()).look().change(search.trials(1)).end(1, 143).end(2, 143)
     assert (world.running, world.outcome(1), world.outcome(2)) == ([0], "Cancelled", "Cancelled")
     assert world.change(search).running == [0, 3, 4]
+
+
+def test_a_max_trials_that_is_raised_once_a_graph_is_chosen_changes_nothing():
+    """What is drawn then could not win any more."""
+    search = a_search().trials(2).parallel(2).compared(1, 1)
+    world = HandPlayed(search.settled()).look().change(search.trials(1)).end(1, 143).finish(0, 0.9)
+    [compared] = world.running
+    assert world.change(search).running == [compared]
+
+
+def test_a_lowered_max_trials_leaves_one_trial_that_may_reach_its_end():
+    """As many have been stopped already; without it the search would have no result."""
+    search = a_search().trials(9).parallel(2)
+    world = HandPlayed(search.settled()).look().look((0, 1, 0.9), (1, 1, 0.1)).end(1, 143).look((2, 1, 0.2)).end(2, 143)
+    assert world.running == [0, 3]
+    world.change(search.trials(2)).end(3, 143)
+    assert [world.outcome(index) for index in range(4)] == [None, "Stopped", "Stopped", "Cancelled"]
+    assert world.finish(0, 0.9).ledger.search.reason is Reason.COMPLETED
 
 
 def test_an_attempt_of_which_nobody_knows_how_long_it_ran_counts_from_its_start():

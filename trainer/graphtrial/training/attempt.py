@@ -135,6 +135,8 @@ def _analyse(parts: Parts, data: TrialData, device: torch.device, state: State) 
         return
     note_analysis(spec, state)
     put_events(outbox, state)
+    # A server has to have it before anything happens; what was trained lies there then as well.
+    outbox.flush()
     try:
         seen = look(parts.networks, parts.evaluator.batches(), precision=spec.training.precision, device=device)
         analysis = analyse(spec.graph, parts.networks, seen, mean=data.mean, std=data.std)
