@@ -88,7 +88,7 @@ _Loader.add_constructor(_TAG + "int", _construct_int)
 
 
 def read_manifest(path: Path) -> GraphSearch:
-    """The GraphSearch in a file of its user's.
+    """The GraphSearch in a file.
 
     Raises:
         ManifestError: If the file cannot be read, is no YAML, holds something else or a wrong field.

@@ -93,9 +93,8 @@ def hindrance(ledger: Ledger) -> str:
 
 def wants_more(settled: Settled, ledger: Ledger, ending: Ending | None) -> bool:
     """Whether further graphs shall be drawn."""
-    if settled.spec.space is None or settled.spec.desired_state is not DesiredState.RUNNING:
-        return False
-    if ledger.search.winner is not None:
+    is_drawing = settled.spec.space is not None and ledger.search.winner is None
+    if not is_drawing or settled.spec.desired_state is not DesiredState.RUNNING:
         return False
     goal = settled.spec.objective.goal
     reached = goal is not None and ledger.best is not None and ledger.best[0] >= goal

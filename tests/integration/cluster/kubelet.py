@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.integration.cluster.stand_ins import tls
 
 from graphsearch.api import names as n
 
@@ -60,7 +60,7 @@ def logs_of_pods(control_plane: Any, folder: Path) -> Iterator[LogNode]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = _tls(folder).wrap_socket(server.socket, server_side=True)
+    server.socket = tls(folder)[0].wrap_socket(server.socket, server_side=True)
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
     try:
@@ -79,19 +79,3 @@ def logs_of_pods(control_plane: Any, folder: Path) -> Iterator[LogNode]:
         server.shutdown()
         serving.join()
         server.server_close()
-
-
-def _tls(folder: Path) -> ssl.SSLContext:
-    """With a certificate made a moment ago; the API server does not ask whose."""
-    key, certificate = folder / "kubelet.key", folder / "kubelet.crt"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=kubelet"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context

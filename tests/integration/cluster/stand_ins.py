@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import ssl
+import subprocess
 import threading
 from contextlib import contextmanager
 
@@ -57,3 +59,25 @@ def reply(handler, status, body):
     handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
     handler.wfile.write(body)
+
+
+def hang(handler):
+    """No answer, until whoever asked has gone."""
+    handler.rfile.read()
+
+
+def tls(folder):
+    """A server's side of TLS on 127.0.0.1, and the file with its certificate, made a moment ago."""
+    key, certificate = folder / "tls.key", folder / "tls.crt"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"),
+            *("-out", str(certificate), "-keyout", str(key)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate

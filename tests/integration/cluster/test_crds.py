@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.integration.cluster.recorded_trials import FACTS, a_trial, as_object
-from tests.invalid_manifests import DRAWN, FIXED, INVALID, REMOVED, TRIAL, changed
+from tests.invalid_manifests import INVALID
 from tests.searches import a_search
+from tests.whole_manifests import DRAWN, FIXED, REMOVED, TRIAL, changed
 
 from graphsearch.api import ManifestError, Preset, TrainingChoice, read_manifest, resolve
 from graphsearch.api.search_status import GraphSearchStatus

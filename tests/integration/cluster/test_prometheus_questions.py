@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ssl
-import subprocess
-import time
 
 import pytest
-from tests.integration.cluster.stand_ins import Clock, answering, reply
+from tests.integration.cluster.stand_ins import Clock, answering, hang, reply, tls
 
 from graphsearch.cluster.prometheus import (
     PrometheusReader,
@@ -73,7 +70,7 @@ def test_a_prometheus_that_hangs_is_left_alone_for_a_while():
 
     def answer(handler):
         questions.append(handler.path)
-        time.sleep(2)
+        hang(handler)
 
     async def turns(url):
         async with PrometheusReader(url, timeout=0.2, clock=clock) as reader:
@@ -132,18 +129,7 @@ def test_a_file_without_certificates_is_named(tmp_path, text):
 
 def test_a_server_is_trusted_by_the_authority_that_is_given(tmp_path):
     """And by no other."""
-    certificate, key = tmp_path / "ca.crt", tmp_path / "ca.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"),
-            *("-out", str(certificate), "-keyout", str(key)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context, certificate = tls(tmp_path)
     with answering(lambda handler: reply(handler, 200, NOTHING), context) as port:
         url = f"https://127.0.0.1:{port}"
         assert ask(url, ca_file=str(certificate), timeout=30) == []

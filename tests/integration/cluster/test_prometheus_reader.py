@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import pytest
 from e2e.cluster.processes import free_ports
 from e2e.cluster.prometheus_server import running_prometheus
-from tests.integration.cluster.stand_ins import Clock, answering, reply
+from tests.integration.cluster.stand_ins import Clock, answering, hang, reply
 from tests.trials import trial_spec
 
 from graphsearch.api import ConditionStatus, Metrics, MetricsReason, MetricsSource
@@ -276,7 +276,7 @@ def test_pods_that_do_not_answer_cost_no_other_its_scores(pods):
     exposition, good = pods.start(0, free_ports(1)[0])
     exposition.rungs[1] = 0.5
     with ExitStack() as servers:
-        silent = servers.enter_context(answering(lambda _: time.sleep(3)))
+        silent = servers.enter_context(answering(hang))
         page = servers.enter_context(answering(lambda handler: reply(handler, 200, b"<html>")))
         endless = servers.enter_context(answering(lambda handler: reply(handler, 200, b"#" * (2 << 20))))
         others = [LivePod(f"p{n}", f"u{n}", f"127.0.0.1:{n}", "", "", 0.0) for n in (silent, page, endless, 1)]

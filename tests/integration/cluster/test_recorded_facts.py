@@ -6,7 +6,7 @@ import math
 
 import pytest
 from tests.integration.cluster.recorded_trials import ENDED, FACTS, a_trial, as_object
-from tests.invalid_manifests import DRAWN, changed
+from tests.whole_manifests import DRAWN, changed
 
 from graphsearch.api import Attempt, AttemptEnd, Decision, GraphTrialStatus, Reason, Rung, SearchFacts
 from graphsearch.api.search_status import GraphSearchStatus

@@ -143,39 +143,44 @@ def test_a_volume_that_cannot_be_mounted_shows(kinds, stage):
     search.kubectl("delete", "graphsearches", search.name)
 
 
+def why_paused(search):
+    """Wait until it is, with nothing left to run: the message in its conditions, and those of its Events."""
+    wait_for(lambda: search.state == "Paused" and not running_pods(search), search.describe)
+    wait_for(lambda: all(not t.attempt or not t.attempt.is_open for t in search.trials), search.describe)
+    conditions = {each["type"]: each for each in search.object["status"]["conditions"]}
+    announced = [event[2] for event in events(search) if event[:2] == ("Warning", "Paused")]
+    return conditions["Progressing"]["message"], announced
+
+
+def assert_goes_on(stage, search):
+    """Mended and resumed, every trial reaches its end."""
+    stage.node.heal()
+    search.patch(desiredState="Running").wait()
+    assert_sound(search)
+    assert {trial.status.outcome for trial in search.trials} == {Outcome.SUCCEEDED}
+
+
 def test_three_attempts_that_cannot_start_pause_the_search_until_somebody_has_mended_it(kinds, stage):
     """Attempts end as NotStarted with their reason; the search says why it is paused, and resumes when told to."""
     stage.node.fail(Fault(pods="late-*", image_pull_fails=True, times=None))
     trials = quick().trials(3).parallel(3)
     late = {"resources": {"limits": {"nvidia.com/gpu": 1}}, "startDeadlineSeconds": 2}
     search = apply(kinds, stage.namespace, trials.having(trainer=late), "late")
-    wait_for(lambda: search.state == "Paused" and not running_pods(search), search.describe)
-    wait_for(lambda: all(not t.attempt or not t.attempt.is_open for t in search.trials), search.describe)
+    shown, [announced] = why_paused(search)
+    assert "ImageUnavailable" in shown
+    assert "3 attempts in a row could not start" in announced
     known = {end for trial in search.trials for end in ends(trial)}
     assert known <= {AttemptEnd.NOT_STARTED, AttemptEnd.LOST, AttemptEnd.SAVED}
     assert sum(ends(trial).count(AttemptEnd.NOT_STARTED) for trial in search.trials) >= 3
-    conditions = {each["type"]: each for each in search.object["status"]["conditions"]}
-    assert "ImageUnavailable" in conditions["Progressing"]["message"]
-    announced = [event for event in events(search) if event[:2] == ("Warning", "Paused")]
-    assert ["3 attempts in a row could not start" in message for _, _, message in announced] == [True]
-    stage.node.heal()
-    search.patch(desiredState="Running").wait()
-    assert_sound(search)
-    assert {trial.status.outcome for trial in search.trials} == {Outcome.SUCCEEDED}
+    assert_goes_on(stage, search)
 
 
 def test_storage_that_fails_for_several_trials_pauses_the_search_until_somebody_has_mended_it(kinds, stage):
     """No trial is failed for it; all of them reach their end once it is mended."""
     stage.node.fail(Fault(pods="store-*", exit_code=ExitCode.STORAGE, times=None))
     search = apply(kinds, stage.namespace, quick().trials(3).parallel(3), "store")
-    wait_for(lambda: search.state == "Paused" and not running_pods(search), search.describe)
-    wait_for(lambda: all(not t.attempt or not t.attempt.is_open for t in search.trials), search.describe)
+    shown, [announced] = why_paused(search)
+    assert shown.startswith("storage failed; the last: ")
+    assert "the storage of 3 trials in a row failed" in announced
     assert {trial.status.outcome for trial in search.trials} == {None}
-    conditions = {each["type"]: each for each in search.object["status"]["conditions"]}
-    assert conditions["Progressing"]["message"].startswith("storage failed; the last: ")
-    announced = [event for event in events(search) if event[:2] == ("Warning", "Paused")]
-    assert ["the storage of 3 trials in a row failed" in message for _, _, message in announced] == [True]
-    stage.node.heal()
-    search.patch(desiredState="Running").wait()
-    assert_sound(search)
-    assert {trial.status.outcome for trial in search.trials} == {Outcome.SUCCEEDED}
+    assert_goes_on(stage, search)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.invalid_manifests import DRAWN, FIXED, INVALID, TRIAL
+from tests.invalid_manifests import INVALID
+from tests.whole_manifests import DRAWN, FIXED, TRIAL
 
 from graphsearch.api import ManifestError
 from graphsearch.api.crds import crd_yaml, crds, search_crd, trial_crd

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from graphsearch.api import ManifestError, check_new, read_manifest, write_manifest
+from graphsearch.api import ManifestError, read_manifest, write_manifest
 from graphsearch.api.manifest import parse_manifest
 from graphtrial.contract import GateType
 
@@ -360,26 +360,6 @@ def test_files_that_cannot_be_read_say_why(tmp_path):
         ".": ["cannot be read: Is a directory"],
         "latin.yaml": ["is not UTF-8 text: invalid start byte at byte 7"],
     }
-
-
-GOALS = [
-    ("goal: 78", "spec.objective.goal: 78 is no Accuracy to reach; give a number above 0 and up to 1"),
-    ("goal: 0", "spec.objective.goal: 0 is no Accuracy to reach; give a number above 0 and up to 1"),
-    (
-        "goal: 1, metric: NegativeLogLoss",
-        "spec.objective.goal: 1 is no NegativeLogLoss to reach; give a number below 0",
-    ),
-]
-
-
-@pytest.mark.parametrize(("objective", "line"), GOALS)
-def test_a_goal_that_is_none_is_refused_of_a_new_search(objective, line):
-    """A search that an earlier version has begun with it goes on."""
-    text = f"{LEAST}\n  objective: {{{objective}}}\n"
-    manifest = parse_manifest(text)
-    with pytest.raises(ManifestError) as refused:
-        check_new(manifest, "search.yaml")
-    assert refused.value.problems == [line]
 
 
 def test_a_file_is_read_as_its_text(tmp_path):

@@ -5,7 +5,7 @@ where a score goes.
 """
 
 from graphtrial.evaluation.evaluator import Evaluator, Scores
-from graphtrial.evaluation.metrics import load_libraries, metric_problem
-from graphtrial.evaluation.observation import analyse, look, maps_for_umap
+from graphtrial.evaluation.metrics import metric_problem
+from graphtrial.evaluation.observation import analyse, load_libraries, look, maps_for_umap
 
 __all__ = ["Evaluator", "Scores", "analyse", "load_libraries", "look", "maps_for_umap", "metric_problem"]

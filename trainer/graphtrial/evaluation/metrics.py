@@ -7,7 +7,6 @@ where an output is not finite.
 
 from __future__ import annotations
 
-import importlib
 import math
 
 import torch
@@ -17,12 +16,6 @@ from torch.nn import functional as F
 from graphtrial.contract import Metric
 
 _TOP = 5
-
-
-def load_libraries() -> None:
-    """Import what the metrics and an analysis need, some seconds that forks of this process then need not spend."""
-    for name in ("torch.utils.flop_counter", "torchmetrics.functional.classification"):
-        importlib.import_module(name)
 
 
 def measure(metric: Metric, logits: Tensor, labels: Tensor) -> float:

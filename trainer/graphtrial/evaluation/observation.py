@@ -5,6 +5,7 @@ It costs about one evaluation more. Attention maps are read only here and by the
 
 from __future__ import annotations
 
+import importlib
 import io
 import itertools
 from base64 import b64encode
@@ -66,6 +67,12 @@ class Seen(NamedTuple):
     """float32 [samples, S, S], of those that have a map."""
     shown: dict[int, Tensor]
     """The first image of each of a few classes, as the networks saw it, by its place among the samples."""
+
+
+def load_libraries() -> None:
+    """Import what an analysis needs and the metrics, some seconds that forks of this process then need not spend."""
+    for name in ("torch.utils.flop_counter", "torchmetrics.functional.classification"):
+        importlib.import_module(name)
 
 
 @torch.inference_mode()
