@@ -11,6 +11,8 @@ import pytest
 from e2e.installation import SYSTEM, given_cluster, is_given, own_cluster
 
 _OWN = "own_machines"
+_LAST_LINES = 60
+"""Of pods and events with a failure."""
 
 
 def pytest_configure(config):
@@ -24,6 +26,17 @@ def pytest_collection_modifyitems(config, items):
         print("left out on a given cluster:", *(item.nodeid for item in left_out), sep="\n  ")
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """With a failure, what the cluster says of its pods: nobody can look at it afterwards."""
+    report = yield
+    if report.failed and (found := getattr(item, "funcargs", {}).get("cluster")):
+        for what in (("pods", "-o=wide"), ("events", "--sort-by=.metadata.creationTimestamp")):
+            lines = found.kubectl("get", *what, "--all-namespaces", check=False).splitlines()
+            report.sections.append((f"kubectl get {what[0]}", "\n".join([*lines[:1], *lines[1:][-_LAST_LINES:]])))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,8 @@ class ObjectStore:
             [
                 *(_weed(), "server", f"-dir={folder}", f"-ip={address}", f"-ip.bind={address}"),
                 *("-master.volumeSizeLimitMB=128", "-volume.max=200", "-s3", f"-s3.config={folder}/s3.json"),
+                # It would take no more objects once the machine's disk is 99 % full.
+                "-volume.minFreeSpace=0",
                 *(f"-{name}.port={ports[name]}" for name in names),
                 *(f"-{name}.port.grpc={ports[f'{name}.grpc']}" for name in names),
                 *("-s3.port.iceberg=0", "-s3.port.lance=0"),

@@ -223,7 +223,7 @@ class Worlds:
             return None
         try:
             if not await self._settle(entry):
-                return None
+                return await self._outlive(entry)
             return await self._turn(entry)
         except StaleError:
             return 0.0
@@ -264,7 +264,8 @@ class Worlds:
     async def _refuse(self, entry: Entry, reason: Reason, found: Sequence[str]) -> None:
         """Show that a manifest cannot be run; nothing else happens until another one is applied.
 
-        One that has been run, by a version that took it, keeps what is said of it.
+        What was observed of it before, by an installation that took it, stays, with the generation of that; one that
+        has ended keeps all that is said of it.
         """
         if not entry.is_alone and entry.shown.facts is not None and entry.shown.facts.ended_at is not None:
             _log.warning("%s/%s has ended and could not be run here again: %s", entry.namespace, entry.name, found)
@@ -274,7 +275,8 @@ class Worlds:
         refused = Condition(type=ConditionType.ACCEPTED, status=ConditionStatus.FALSE, reason=reason, message="")
         refused = refused.model_copy(update={"message": message})
         before = conditions_of(entry.obj)
-        conditions = observed(before, [refused], generation=generation, now=self._seat.clock())
+        earlier = (condition for condition in before if condition.type is not refused.type)
+        conditions = (*observed(before, [refused], generation=generation, now=self._seat.clock()), *earlier)
         if conditions == before:
             return
         written = GraphSearchStatus(observed_generation=generation, conditions=conditions, state=reason)
@@ -299,18 +301,23 @@ class Worlds:
         if entry.is_alone:
             return world.next_look
         await self._show(entry, world)
-        if self._is_outdated(world):
-            uid = entry.obj["metadata"]["uid"]
-            await self._seat.client.delete(SEARCHES, entry.namespace, entry.name, uid=uid)
-            return None
-        return self._next(entry, world)
+        waits = (await self._outlive(entry), self._next(entry, world))
+        return min((wait for wait in waits if wait is not None), default=None)
 
-    def _is_outdated(self, world: ClusterWorld) -> bool:
-        """Whether the search has ended ttlSecondsAfterFinished ago; what it has left in S3 stays."""
-        ended_at, kept = world.ledger.search.ended_at, world.settled.spec.ttl_seconds_after_finished
-        if ended_at is None or kept is None or world.ledger.open:
-            return False
-        return self._seat.clock() >= ended_at + kept
+    async def _outlive(self, entry: Entry) -> float | None:
+        """Delete a search that has ended ttlSecondsAfterFinished ago; seconds until then, None: it stays or is gone.
+
+        What it has left in S3 stays. No installation has to be able to run it for this.
+        """
+        kept: int | None = entry.obj["spec"].get("ttlSecondsAfterFinished")
+        ledger, ended_at = entry.recorded.ledger, entry.recorded.ledger.search.ended_at
+        if kept is None or ended_at is None or ledger.open:
+            return None
+        if (left := ended_at + kept - self._seat.clock()) > 0:
+            return left
+        uid = entry.obj["metadata"]["uid"]
+        await self._seat.client.delete(SEARCHES, entry.namespace, entry.name, uid=uid)
+        return None
 
     async def _is_gone(self, entry: Entry) -> bool:
         """Whether the search itself was deleted, and its trials with it."""
@@ -382,13 +389,11 @@ class Worlds:
             raise StaleError(entry.name) from None
 
     def _next(self, entry: Entry, world: ClusterWorld) -> float | None:
-        """Seconds until another turn: for scores, for a status held back, for a deadline, for the object's own end."""
+        """Seconds until another turn: for scores, for a status held back, for a deadline."""
         now, facts, spec = self._seat.clock(), world.ledger.search, world.settled.spec
         waits = [world.next_look] if world.next_look is not None else []
         if entry.is_behind:
             waits.append(max(0.0, entry.looked_at + _SHOWN_EVERY_SECONDS - now))
         if facts.ended_at is None and spec.budget.deadline_seconds is not None:
             waits.append(max(0.0, facts.started_at + spec.budget.deadline_seconds - now))
-        if facts.ended_at is not None and spec.ttl_seconds_after_finished is not None and not world.ledger.open:
-            waits.append(max(0.0, facts.ended_at + spec.ttl_seconds_after_finished - now))
         return min(waits, default=None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.integration.cluster.installation import Search, apply, wait_for
-from tests.integration.cluster.stage import a_stage, events, quick
+from e2e.cluster.simulated_node import Fault
+from tests.integration.cluster.installation import Operator, Search, apply, wait_for
+from tests.integration.cluster.stage import a_stage, events, quick, wait_until_running
 from tests.invalid_manifests import INVALID
 
 from graphsearch.api import Reason
@@ -121,3 +122,31 @@ def test_a_search_goes_when_its_time_is_over(kinds, stage):
 
     wait_for(lambda: left() == [], lambda: search.kubectl("get", "graphsearches,graphtrials,jobs,pods"))
     assert stays.state == "Completed"
+
+
+def test_another_installation_cannot_run_what_this_one_began(kinds, tmp_path):
+    """Without its image a running search is refused, and keeps what was observed; one that has ended goes in time."""
+    with a_stage(kinds, tmp_path, pace=0.2) as stage:
+        ended = apply(kinds, stage.namespace, quick().having(ttlSecondsAfterFinished=3600), "ended").wait()
+        stage.node.fail(Fault(pods="runs-t*", holds_at=1))
+        search = apply(kinds, stage.namespace, quick(), "runs")
+        wait_until_running(search, 2)
+        before = conditions(search)
+        stage.operator.kill()
+        scope = ("--namespaces", stage.namespace, "--lease-namespace", stage.namespace)
+        with Operator(kinds, tmp_path, *scope, "--trainer-image", "", name="without").running():
+            wait_for(lambda: accepted(search)[:2] == ("False", Reason.INVALID_SPEC), search.describe)
+            assert conditions(search) | {"Accepted": before["Accepted"]} == before
+            assert ended.state == "Completed"
+            ended.patch(ttlSecondsAfterFinished=0)
+            wait_for(lambda: search.kubectl("get", "graphsearches", "ended", "--ignore-not-found") == "")
+        stage.operator.start().wait_until_ready()
+        stage.node.let_go_on()
+        assert search.wait().state == "Completed"
+        assert accepted(search)[:2] == ("True", "Accepted")
+
+
+def conditions(search):
+    """(status, time of the last transition) by type."""
+    found = search.object["status"]["conditions"]
+    return {condition["type"]: (condition["status"], condition["lastTransitionTime"]) for condition in found}
