@@ -30,7 +30,7 @@ from graphsearch.api import names as n
 from graphsearch.api.wire import search_from_object, trial_object, trial_spec_to_wire, trial_status_to_wire
 from graphsearch.cluster import jobs
 from graphsearch.cluster.client import TRIALS, Client
-from graphsearch.cluster.recorded import owner_of
+from graphsearch.cluster.ownership import owner_of
 from graphsearch.cluster.showing import trial_status
 from graphsearch.search.settled import Settled, settle
 from graphsearch.search.stages import search_trial

@@ -135,7 +135,7 @@ def _single(schema: Object) -> Object:
     """One alternative beside null is not nullable but optional; several are a quantity of Kubernetes."""
     alternatives = [item for item in schema.get("anyOf", [schema]) if item.get("type") != "null"]
     if len(alternatives) > 1:
-        assert {item["type"] for item in alternatives} == {"string", "integer", "number"}
+        assert {item["type"] for item in alternatives} == {"string", "integer"}
         return {**schema, "type": "quantity"}
     return {**alternatives[0], **{key: value for key, value in schema.items() if key != "anyOf"}}
 

@@ -93,5 +93,7 @@ class EventReason(StrEnum):
 
     NAME_TAKEN = "NameTaken"
     """A name that a trial or a Job needs belongs to somebody else; the message says what to do."""
+    TRIAL_REFUSED = "TrialRefused"
+    """The API server lets no further trial be made: a quota of objects, a policy; what is there goes on."""
     IMAGE_CHANGED = "ImageChanged"
     """A pod of a trial runs another image than its first one: its tag was pushed anew."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from graphtrial.contract import Length, Model, Violation, refuse
 
@@ -18,7 +18,16 @@ _Label = Annotated[str, Field(max_length=317)]
 """A prefix of 253 characters, a slash and a name of 63."""
 _SECONDS = 2**31 - 1
 _Fragment = dict[str, Any]
-_Quantity = Annotated[str, Field(max_length=64)] | int | float
+
+
+def _whole(quantity: object) -> object:
+    """A pod's manifest may have a broken number here; an int-or-string of a definition may not."""
+    if isinstance(quantity, float):
+        raise ValueError(f'must be a string or a whole number: write "{quantity:g}" in quotes')
+    return quantity
+
+
+_Quantity = Annotated[Annotated[str, Field(max_length=64)] | int, BeforeValidator(_whole)]
 _Quantities = Annotated[dict[_Label, _Quantity], Field(max_length=16)]
 
 

@@ -18,7 +18,7 @@ from graphsearch.api.graphsearch import API_VERSION, GraphSearch
 from graphsearch.api.graphtrial import ATTEMPT_MESSAGE_LENGTH, GraphTrial, GraphTrialObjectStatus, GraphTrialStatus
 from graphsearch.api.manifest import ManifestError
 from graphsearch.api.search_status import GraphSearchStatus
-from graphtrial.contract import problems
+from graphtrial.contract import problems, unknown
 
 Object = dict[str, Any]
 _Read = TypeVar("_Read", bound=BaseModel)
@@ -31,16 +31,28 @@ def where(obj: Mapping[str, Any]) -> str:
 
 
 def search_from_object(obj: Mapping[str, Any]) -> GraphSearch:
-    """The manifest in an object of the API server.
+    """The manifest in an object of the API server, without its ``unknown_fields``.
 
     Raises:
         ManifestError: With one line per problem, ``spec.graphs[0].edges[4].gate: ...``.
     """
-    fields = {key: obj[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in obj}
+    return _read(GraphSearch, obj, _manifest_in(obj))
+
+
+def unknown_fields(obj: Mapping[str, Any]) -> tuple[str, ...]:
+    """Fields of a manifest that this version does not know, as ``spec.trainer.podLabels``.
+
+    The API server takes none that is misspelt: its definitions are newer, and may have filled in a default.
+    """
     try:
-        return GraphSearch.model_validate(fields)
+        GraphSearch.model_validate(_manifest_in(obj))
     except ValidationError as error:
-        raise ManifestError(where(obj), problems(error)) from None
+        return tuple(unknown(error))
+    return ()
+
+
+def _manifest_in(obj: Mapping[str, Any]) -> Object:
+    return {key: obj[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in obj}
 
 
 def search_status_from_object(obj: Mapping[str, Any]) -> GraphSearchStatus:

@@ -17,6 +17,8 @@ from graphsearch.cli.exits import Exit
 from graphsearch.cli.search import facts_of, root_uri
 
 _LOOK_SECONDS = 2.0
+_OF_ITS_NODE = frozenset({500, 502, 504})
+"""The API server's answers where the kubelet gives it none; one that is away itself says 429, 503 or nothing."""
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -69,7 +71,7 @@ async def print_log(session: Session, pod: Object, *, follow: bool, as_json: boo
     Raises:
         ApiError: If the log cannot be read.
     """
-    from graphsearch.cluster.client import NotFoundError
+    from graphsearch.cluster.client import NotFoundError, UnavailableError
 
     name, label = pod["metadata"]["name"], _label(pod)
     labels = pod["metadata"]["labels"]
@@ -86,10 +88,20 @@ async def print_log(session: Session, pod: Object, *, follow: bool, as_json: boo
                 print(json.dumps(whose | {"line": line}) if as_json else f"{label} | {line}", flush=True)
                 printed = number
 
-    try:
-        await patiently(rest)
-    except NotFoundError:
-        print(f"{label} | (its pod is gone)", file=sys.stderr)
+    async def rest_or_why() -> str:
+        """Why there is nothing to be had of this pod; an API server that is away is waited for."""
+        try:
+            await rest()
+        except NotFoundError:
+            return "its pod is gone"
+        except UnavailableError as error:
+            if error.status not in _OF_ITS_NODE:
+                raise
+            return f"its node does not let it be read: {error}"
+        return ""
+
+    if why := await patiently(rest_or_why):
+        print(f"{label} | ({why})", file=sys.stderr)
 
 
 def _label(pod: Object) -> str:

@@ -5,6 +5,8 @@ Its specification stays as it was written; only the planner sees it so.
 
 from __future__ import annotations
 
+import hashlib
+
 from pydantic import ValidationError
 
 from graphsearch.api import (
@@ -23,6 +25,10 @@ from graphsearch.search.settled import settle
 from graphsearch.search.teachers import teacher_keys
 from graphtrial.contract import Purpose, problems
 
+_LONGEST = 40
+"""Characters of a search's name."""
+_DIGEST = 8
+
 
 def search_of(trial: GraphTrial, obj: Object) -> GraphSearch:
     """The search that a trial without one stands for.
@@ -35,6 +41,9 @@ def search_of(trial: GraphTrial, obj: Object) -> GraphSearch:
         ManifestError: With one line per problem, named as in the trial's manifest.
     """
     spec = trial.spec
+    if spec.data is None and spec.search_ref:
+        message = f"spec.searchRef: it is not owned by search {spec.search_ref}; to run by itself it needs its own data"
+        raise ManifestError(where(obj), [message])
     if spec.data is None:
         raise ManifestError(where(obj), ["spec.data: is required in a GraphTrial without searchRef"])
     fields = {
@@ -86,5 +95,8 @@ def as_contender(trial: GraphTrial, obj: Object) -> GraphTrial:
 
 
 def _search_name(trial: str) -> str:
-    """A trial's name may be longer than a search's; nothing but its teachers is named after it."""
-    return trial[:40].rstrip("-")
+    """A trial's name may be longer than a search's; its teachers, which are named after it, belong to it alone."""
+    if len(trial) <= _LONGEST:
+        return trial
+    digest = hashlib.sha256(trial.encode()).hexdigest()[:_DIGEST]
+    return f"{trial[: _LONGEST - _DIGEST - 1].rstrip('-')}-{digest}"

@@ -84,8 +84,8 @@ def error_of(status: int, body: bytes, request: str) -> ApiError:
     reason, message = "", body[:500].decode(errors="replace").strip()
     try:
         said = json.loads(body)
-        reason, message = str(said["reason"]), str(said["message"])
-    except (ValueError, KeyError, TypeError):
+        reason, message = str(said.get("reason", "")), str(said["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     kind = _ERRORS.get(status, UnavailableError if status >= 500 else ApiError)
     return kind(status, reason, f"{request}: {status} {reason or 'no reason given'}: {message}")

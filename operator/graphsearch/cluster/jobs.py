@@ -235,7 +235,7 @@ def _contains(folder: str, path: str) -> bool:
     return PurePosixPath(path).is_relative_to(PurePosixPath(folder))
 
 
-def _cores(quantity: str | int | float) -> float:
+def _cores(quantity: str | int) -> float:
     """A quantity of CPU in cores.
 
     Raises:

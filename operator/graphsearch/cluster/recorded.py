@@ -13,17 +13,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from graphsearch.api import GraphTrial, GraphTrialObjectStatus, ManifestError, SearchFacts
+from graphsearch.api import EventReason, GraphTrial, GraphTrialObjectStatus, ManifestError, SearchFacts
 from graphsearch.api.wire import Object, trial_from_object, trial_object, trial_object_status, trial_status_to_wire
-from graphsearch.cluster.client import TRIALS, Client, ConflictError, NotFoundError
+from graphsearch.cluster.client import TRIALS, Client, ConflictError, ForbiddenError, InvalidError, NotFoundError
+from graphsearch.cluster.ownership import is_owned
+from graphsearch.cluster.pods import refusal
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.packed import PackedTrials
 
 _log = logging.getLogger(__name__)
 
 
-class NameTakenError(Exception):
-    """An object with the right name belongs to somebody else: it is waited for, never adopted."""
+class NotMadeError(Exception):
+    """An object that the search needs cannot be made now: it waits, and what is there goes on.
+
+    Attributes:
+        reason: An object of its name belongs to somebody else, and is never adopted; or the API server refuses it.
+    """
+
+    def __init__(self, reason: EventReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class StaleError(Exception):
@@ -91,7 +101,7 @@ class Recorded:
         """Make a trial's object; one that is there already and is ours is taken as it stands.
 
         Raises:
-            NameTakenError: If one of this name belongs to somebody else.
+            NotMadeError: If one of this name belongs to somebody else, or a quota or a policy is against it.
             StaleError: If it is ours and was there: its facts are in the ledger now.
         """
         obj = trial_object(trial, self._namespace, labels, self._owner)
@@ -100,11 +110,12 @@ class Recorded:
         except ConflictError:
             there = await self._client.get(TRIALS, self._namespace, trial.name)
             if not is_owned(there["metadata"], self._owner["uid"]):
-                raise NameTakenError(
-                    f"GraphTrial {trial.name} belongs to somebody else; delete or rename it, and the search goes on"
-                ) from None
+                message = f"GraphTrial {trial.name} belongs to somebody else; delete it, and the search goes on"
+                raise NotMadeError(EventReason.NAME_TAKEN, message) from None
             self.take(there)
             raise StaleError(trial.name) from None
+        except (ForbiddenError, InvalidError) as error:
+            raise NotMadeError(EventReason.TRIAL_REFUSED, refusal(str(error))[1]) from None
         self.ledger.put(trial)
         self._remember(trial, GraphTrialObjectStatus(), made["metadata"])
 
@@ -165,25 +176,6 @@ class Recorded:
         self.shown.pop(index, None)
         if metadata:
             self._names.pop(metadata["name"], None)
-
-
-def is_owned(metadata: Mapping[str, object], uid: str) -> bool:
-    """Whether an object's controller is the one of this uid."""
-    references = metadata.get("ownerReferences") or []
-    assert isinstance(references, list)
-    return any(reference.get("controller") and reference.get("uid") == uid for reference in references)
-
-
-def owner_of(obj: Object) -> Object:
-    """The ownerReference that a child of this object carries; it never blocks the owner's deletion."""
-    return {
-        "apiVersion": obj["apiVersion"],
-        "kind": obj["kind"],
-        "name": obj["metadata"]["name"],
-        "uid": obj["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": False,
-    }
 
 
 def _version(metadata: Mapping[str, object]) -> int:

@@ -6,6 +6,8 @@ Pure functions of the recorded facts and of what was seen. ``Succeeded`` is Unkn
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from graphsearch.api import (
     BestStatus,
     Condition,
@@ -124,6 +126,7 @@ def search_status(
     before: GraphSearchStatus,
     *,
     metrics: tuple[ConditionStatus, MetricsReason, str] | None,
+    remarks: Mapping[ConditionType, str],
     root: str,
     generation: int,
     now: float,
@@ -135,6 +138,7 @@ def search_status(
         ledger: Its facts.
         before: As it was shown last.
         metrics: Whether scores can be read, the source and a message; None before anything ran.
+        remarks: What is to be said with a condition that has nothing else to say.
         root: Where the search's objects lie.
         generation: Of the specification.
         now: Seconds since the epoch.
@@ -156,7 +160,10 @@ def search_status(
         observed_generation=generation,
         conditions=observed(
             before.conditions,
-            _of_search(settled, ledger, reason, metrics, is_over=is_over),
+            [
+                condition.model_copy(update={"message": condition.message or remarks.get(condition.type, "")})
+                for condition in _of_search(settled, ledger, reason, metrics, is_over=is_over)
+            ],
             generation=generation,
             now=now,
         ),

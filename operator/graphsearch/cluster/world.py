@@ -17,6 +17,7 @@ from functools import partial
 from graphsearch.api import (
     Attempt,
     ConditionStatus,
+    EventReason,
     GraphTrial,
     GraphTrialObjectStatus,
     MetricsReason,
@@ -30,9 +31,10 @@ from graphsearch.cluster.children import Children
 from graphsearch.cluster.client import CONFIG_MAPS, JOBS, Client, ConflictError, ForbiddenError, InvalidError
 from graphsearch.cluster.install import Install
 from graphsearch.cluster.lanes import lanes, side_by_side
+from graphsearch.cluster.ownership import is_owned, owner_of
 from graphsearch.cluster.pods import LivePod, Seen, Waiting, has_told, look, refusal, too_late
 from graphsearch.cluster.reading import Reader
-from graphsearch.cluster.recorded import NameTakenError, Recorded, is_owned, owner_of
+from graphsearch.cluster.recorded import NotMadeError, Recorded
 from graphsearch.cluster.remarks import Remarks
 from graphsearch.cluster.showing import aspect, said_of, trial_status
 from graphsearch.cluster.telemetry import Announcer, Telemetry
@@ -68,9 +70,7 @@ _WAIT_SECONDS = 1.0
 _SHOWN_AFTER_SECONDS = 2.0
 """For which an attempt may be on its way to run before that is worth a write."""
 _REFUSED_SECONDS = 5.0
-"""Between two tries to make a Job that the API server refuses."""
-_TAKEN_SECONDS = 5.0
-"""Between two looks at a name that is taken."""
+"""Between two tries to make what the API server refuses, or whose name is taken."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,9 @@ class ClusterWorld:
         self.children = Children(seat.client, namespace, recorded.ledger.search.uid)
         self.metrics: tuple[ConditionStatus, MetricsReason, str] | None = None
         """Whether scores can be read, and from where; None before anything ran."""
-        self.taken = ""
-        """Which name the last turn found taken, in words; empty if none."""
+        self.not_made: NotMadeError | None = None
+        """What could not be made at the last try."""
+        self._no_trials_before = -math.inf
         self._seat = seat
         self._namespace = namespace
         self._now = max(seat.clock(), recorded.ledger.last_time)
@@ -139,7 +140,7 @@ class ClusterWorld:
             return _POLL_SECONDS
         if self.ledger.running:
             return _WAIT_SECONDS
-        return _TAKEN_SECONDS if self.taken else None
+        return _REFUSED_SECONDS if self.not_made else None
 
     async def turn(
         self,
@@ -157,7 +158,9 @@ class ClusterWorld:
             ApiError: If the API server cannot be asked or refuses.
         """
         await self._gather()
-        self.taken, facts_left = "", True
+        if self._seat.clock() >= self._no_trials_before:
+            self.not_made = None
+        facts_left = True
         while facts_left:
             actions = plan(self._snapshot())
             facts_left = any(isinstance(action, Record | RecordSearch) for action in actions)
@@ -172,7 +175,7 @@ class ClusterWorld:
     def _snapshot(self) -> Snapshot:
         self._now = max(math.nextafter(self._now, math.inf), self._seat.clock())
         reports = tuple(self._reports)
-        return Snapshot(self.settled, self.ledger, self._now, self._observed, reports, may_create=not self.taken)
+        return Snapshot(self.settled, self.ledger, self._now, self._observed, reports, may_create=not self.not_made)
 
     async def _gather(self) -> None:
         now = self._seat.clock()
@@ -275,9 +278,11 @@ class ClusterWorld:
                         await pause(message)
                     case _:
                         await self._do(action)
-            except NameTakenError as error:
-                # Trials are made in the order of their indexes; what is there goes on meanwhile.
-                self.taken = str(error)
+            except NotMadeError as error:
+                self.not_made = error
+                if isinstance(action, Record):
+                    # Trials are made in the order of their indexes; what is there goes on meanwhile.
+                    self._no_trials_before = self._seat.clock() + _REFUSED_SECONDS
                 return
 
     async def _do(self, action: Action) -> None:
@@ -380,7 +385,7 @@ class ClusterWorld:
             message = (
                 f"{obj['kind']} {obj['metadata']['name']} belongs to somebody else; delete it, and the trial starts"
             )
-            raise NameTakenError(message) from None
+            raise NotMadeError(EventReason.NAME_TAKEN, message) from None
 
     async def _stop(self, trial: GraphTrial) -> None:
         assert trial.attempt is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -17,7 +18,6 @@ from graphsearch.api import (
     Condition,
     ConditionStatus,
     ConditionType,
-    EventReason,
     GraphSearch,
     GraphSearchStatus,
     ManifestError,
@@ -33,12 +33,14 @@ from graphsearch.api.wire import (
     search_status_from_object,
     search_status_to_wire,
     trial_from_object,
+    unknown_fields,
 )
 from graphsearch.cluster import jobs
 from graphsearch.cluster.alone import as_contender, search_of
 from graphsearch.cluster.children import Children
-from graphsearch.cluster.client import SEARCHES, TRIALS, ConflictError, NotFoundError
-from graphsearch.cluster.recorded import Recorded, StaleError, is_owned, owner_of
+from graphsearch.cluster.client import SEARCHES, TRIALS, ConflictError, ForbiddenError, NotFoundError
+from graphsearch.cluster.ownership import is_left, owner_of, parent_of
+from graphsearch.cluster.recorded import Recorded, StaleError
 from graphsearch.cluster.showing import changed, search_status
 from graphsearch.cluster.world import ClusterWorld, Seat
 from graphsearch.search.settled import settle
@@ -65,8 +67,10 @@ class Entry:
     is_behind: bool = False
     """Whether something may have moved since."""
     is_deleted: bool = False
-    taken: str = ""
-    """Which name was last announced to be taken, in words."""
+    not_made: str = ""
+    """What was last announced as not to be made now, in words."""
+    unknown: tuple[str, ...] = ()
+    """Fields of its manifest that only a newer version knows."""
     missing: set[str] = field(default_factory=set)
     """Names of trials that were heard to be deleted."""
 
@@ -101,6 +105,8 @@ class Worlds:
         self._namespaces = tuple(namespaces)
         self._controller_name = controller_name
         self._entries: dict[str, Entry] = {}
+        self.left_out: dict[str, str] = {}
+        """Of the namespaces to look at those that the last ``fill`` was not let into, with what was said."""
 
     @property
     def keys(self) -> list[str]:
@@ -110,24 +116,50 @@ class Worlds:
     async def fill(self) -> None:
         """List every search and every trial; once at the start, and now and then for what the watch may have missed.
 
+        A namespace that was deleted, and its roles with it, keeps no other one waiting: it is left out.
+
+        Raises:
+            ApiError: If the API server cannot be asked, or lets us into no namespace at all.
+        """
+        known, found = list(self._entries), set[str]()
+        left_out: dict[str, ForbiddenError] = {}
+        for namespace in self._namespaces or (None,):
+            try:
+                await self._list(namespace, found)
+            except ForbiddenError as error:
+                left_out[namespace or ""] = error
+        if len(left_out) == max(1, len(self._namespaces)):
+            raise next(iter(left_out.values()))
+        self.left_out = {namespace: str(error) for namespace, error in left_out.items()}
+        # One that was made meanwhile may be in no list.
+        for key in known:
+            entry = self._entries.get(key)
+            if entry is not None and key not in found and entry.namespace not in left_out:
+                entry.is_deleted = True
+
+    async def let_in(self) -> list[str]:
+        """Those of the namespaces left out that could be looked at now.
+
         Raises:
             ApiError: If the API server cannot be asked.
         """
-        known, found = list(self._entries), set()
-        for namespace in self._namespaces or (None,):
-            searches, _ = await self._seat.client.list(SEARCHES, namespace)
-            for obj in searches:
-                found.add(obj["metadata"]["uid"])
-                self.seen("GraphSearch", "ADDED", obj)
-            async for page in self._seat.client.pages(TRIALS, namespace, limit=_PAGE):
-                for obj in page:
-                    if not obj["metadata"].get("ownerReferences"):
-                        found.add(obj["metadata"]["uid"])
-                    self.seen("GraphTrial", "ADDED", obj)
-        # One that was made meanwhile may be in no list.
-        for key in known:
-            if key in self._entries and key not in found:
-                self._entries[key].is_deleted = True
+        found = []
+        for namespace in self.left_out:
+            with suppress(ForbiddenError):
+                await self._seat.client.list(SEARCHES, namespace)
+                found.append(namespace)
+        return found
+
+    async def _list(self, namespace: str | None, found: set[str]) -> None:
+        searches, _ = await self._seat.client.list(SEARCHES, namespace)
+        for obj in searches:
+            found.add(obj["metadata"]["uid"])
+            self.seen("GraphSearch", "ADDED", obj)
+        async for page in self._seat.client.pages(TRIALS, namespace, limit=_PAGE):
+            for obj in page:
+                if not parent_of(obj["metadata"]):
+                    found.add(obj["metadata"]["uid"])
+                self.seen("GraphTrial", "ADDED", obj)
 
     def seen(self, kind: str, event: str | None, obj: Object) -> str | None:
         """Take what was heard of an object; the key of the search that should have a turn, None if it is nobody's."""
@@ -170,11 +202,11 @@ class Worlds:
 
     def _seen_trial(self, event: str | None, obj: Object) -> str | None:
         metadata = obj["metadata"]
-        if not metadata.get("ownerReferences"):
+        key = parent_of(metadata)
+        if not key:
             return self._seen_alone(event, obj)
-        key = next((str(owner["uid"]) for owner in metadata["ownerReferences"] if owner.get("controller")), "")
         entry = self._entries.get(key)
-        if entry is None or not is_owned(metadata, key):
+        if entry is None:
             return None
         if event == "DELETED":
             entry.missing.add(metadata["name"])
@@ -184,10 +216,10 @@ class Worlds:
         return key
 
     def _seen_alone(self, event: str | None, obj: Object) -> str | None:
-        if self._controller_name:
-            return None
         metadata = obj["metadata"]
         key = metadata["uid"]
+        if self._controller_name or is_left(obj):
+            return None
         entry = self._entries.get(key)
         if entry is None:
             if event == "DELETED":
@@ -259,6 +291,7 @@ class Worlds:
     def _manifest(self, entry: Entry) -> GraphSearch:
         if entry.is_alone:
             return search_of(trial_from_object(entry.obj), entry.obj)
+        entry.unknown = unknown_fields(entry.obj)
         return search_from_object(entry.obj)
 
     async def _refuse(self, entry: Entry, reason: Reason, found: Sequence[str]) -> None:
@@ -267,7 +300,7 @@ class Worlds:
         What was observed of it before, by an installation that took it, stays, with the generation of that; one that
         has ended keeps all that is said of it.
         """
-        if not entry.is_alone and entry.shown.facts is not None and entry.shown.facts.ended_at is not None:
+        if _has_ended(entry):
             _log.warning("%s/%s has ended and could not be run here again: %s", entry.namespace, entry.name, found)
             return
         generation = entry.obj["metadata"].get("generation", 1)
@@ -282,6 +315,8 @@ class Worlds:
         written = GraphSearchStatus(observed_generation=generation, conditions=conditions, state=reason)
         status = written.to_json()
         await self._write(entry, status)
+        if not entry.is_alone:
+            self._seat.telemetry.search_is(entry.namespace, entry.name, reason, entry.shown.trials)
         await self._seat.announcer.event(entry.obj, "Warning", reason, message)
 
     async def _turn(self, entry: Entry) -> float | None:
@@ -295,9 +330,10 @@ class Worlds:
         if not entry.is_alone and entry.shown.facts is None:
             await self._record(entry, world.ledger.search)
         await world.turn(partial(self._record, entry), partial(self._pause, entry))
-        if world.taken and world.taken != entry.taken:
-            await self._seat.announcer.event(entry.obj, "Warning", EventReason.NAME_TAKEN, world.taken)
-        entry.taken = world.taken
+        not_made = str(world.not_made or "")
+        if world.not_made and not_made != entry.not_made:
+            await self._seat.announcer.event(entry.obj, "Warning", world.not_made.reason, not_made)
+        entry.not_made = not_made
         if entry.is_alone:
             return world.next_look
         await self._show(entry, world)
@@ -358,6 +394,7 @@ class Worlds:
             world.ledger,
             entry.shown,
             metrics=world.metrics,
+            remarks={ConditionType.ACCEPTED: _ignored(entry.unknown), ConditionType.PROGRESSING: entry.not_made},
             root=jobs.place(world.settled, world.ledger.search, entry.namespace, self._seat.install).root,
             generation=entry.generation,
             now=now,
@@ -397,3 +434,13 @@ class Worlds:
         if facts.ended_at is None and spec.budget.deadline_seconds is not None:
             waits.append(max(0.0, facts.started_at + spec.budget.deadline_seconds - now))
         return min(waits, default=None)
+
+
+def _has_ended(entry: Entry) -> bool:
+    if entry.is_alone:
+        return bool(entry.obj.get("status", {}).get("outcome"))
+    return entry.shown.facts is not None and entry.shown.facts.ended_at is not None
+
+
+def _ignored(unknown: Sequence[str]) -> str:
+    return f"left out of account, for only a newer operator knows it: {', '.join(unknown)}" if unknown else ""

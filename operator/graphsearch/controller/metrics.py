@@ -68,6 +68,9 @@ class Metrics:
             registry=registry,
         )
         self._lease_held = Gauge(f"{_P}_lease_held", "1 while this process may write.", registry=registry)
+        self._left_out = Gauge(
+            f"{_P}_namespaces_left_out", "Namespaces to watch that this account is not let into.", registry=registry
+        )
         self._states: dict[tuple[str, str], str] = {}
         for result in Result:
             self._turns.labels(result.value)
@@ -102,6 +105,10 @@ class Metrics:
         self._running.set_function(running)
         self._longest.set_function(longest)
         self._last_turn.set_function(lambda: time.time() - stalled())
+
+    def show_left_out(self, count: Callable[[], int]) -> None:
+        """Show how many namespaces are left out when somebody asks."""
+        self._left_out.set_function(count)
 
     def turn_ended(self, result: Result, seconds: float) -> None:
         """A turn was taken."""

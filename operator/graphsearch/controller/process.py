@@ -11,8 +11,8 @@ import asyncio
 import logging
 import random
 import signal
-from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol
 
 from graphsearch.api.wire import Object
@@ -34,6 +34,8 @@ _RETRY_SECONDS = 5.0
 _FINISH_SECONDS = 6.0
 """For the turns in hand when the process is to end."""
 _CANCEL_SECONDS = 1.5
+_LEFT_OUT_SECONDS = 30.0
+"""Between two looks at namespaces that are left out."""
 _STOP = "stop"
 
 
@@ -44,8 +46,15 @@ class Worlds(Protocol):
     def keys(self) -> list[str]:
         """Of all that are known; one that is not any more gets no turn."""
 
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Namespaces that the last ``fill`` was not let into, with what was said."""
+
     async def fill(self) -> None:
         """List everything; raises ApiError."""
+
+    async def let_in(self) -> list[str]:
+        """Those of them that could be looked at now; raises ApiError."""
 
     def seen(self, kind: str, event: str | None, obj: Object) -> str | None:
         """Take what was heard of an object; the key that should have a turn, None if it is nobody's."""
@@ -91,6 +100,10 @@ async def run(settings: Settings, build: Build) -> None:
                 await process.work(client, build)
 
 
+class _LetInError(Exception):
+    """A namespace that was left out can be watched, and Kopf watches those that it was started with."""
+
+
 class _Process:
     def __init__(self, settings: Settings, lease: Lease, metrics: Metrics, stop: asyncio.Event) -> None:
         self.ready = ""
@@ -131,8 +144,9 @@ class _Process:
             looping = asyncio.create_task(loops.run(), name="loop")
             resyncing = asyncio.create_task(self._resync(worlds, loops), name="resync")
             stopping = asyncio.create_task(self._stop_requested(), name=_STOP)
+            looking = asyncio.create_task(_look_for_namespaces(worlds), name="look at namespaces that were left out")
             watching = asyncio.create_task(self._watch(worlds, loops, client), name="watch")
-            parts = [keeping, looping, resyncing, watching, stopping]
+            parts = [keeping, looping, resyncing, looking, watching, stopping]
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             self.ready = ""
             error = _cause_of_death(parts)
@@ -143,7 +157,7 @@ class _Process:
                 await _cancel(keeping)
                 await self._lease.release()
             # Kopf last: it cancels what was begun after it.
-            for part in (stopping, resyncing, looping, keeping, watching):
+            for part in (stopping, resyncing, looking, looping, keeping, watching):
                 await _cancel(part)
         if error is not None:
             raise error
@@ -162,6 +176,7 @@ class _Process:
             longest=lambda: loops.longest_running_seconds,
             stalled=lambda: loops.stalled_seconds,
         )
+        self._metrics.show_left_out(lambda: len(worlds.left_out))
         return loops
 
     async def _watch(self, worlds: Worlds, loops: Loops, client: Client) -> None:
@@ -182,7 +197,7 @@ class _Process:
         def started() -> None:
             _on_signals(self._stop)
 
-        namespaces = self._settings.namespaces
+        namespaces = [name for name in self._settings.namespaces if name not in worlds.left_out]
         await watch(hear, client.connection, namespaces=namespaces, started=started, watching=watching)
 
     async def _resync(self, worlds: Worlds, loops: Loops) -> None:
@@ -206,8 +221,18 @@ async def _filled(worlds: Worlds) -> bool:
     except ApiError as error:
         _log.error("cannot list searches and trials: %s", error)
     else:
+        for namespace, why in worlds.left_out.items():
+            _log.error("namespace %s is left out until this account is let in: %s", namespace, why)
         return True
     return False
+
+
+async def _look_for_namespaces(worlds: Worlds) -> None:
+    while True:
+        await asyncio.sleep(_LEFT_OUT_SECONDS)
+        with suppress(ApiError):
+            if found := await worlds.let_in():
+                raise _LetInError(f"namespace {', '.join(found)} is not left out any more")
 
 
 def _cause_of_death(parts: Iterable[asyncio.Task[None]]) -> Exception | None:

@@ -26,7 +26,7 @@ from graphsearch.api.wire import Object, search_status_to_wire, trial_object, tr
 from graphsearch.cluster.client import SEARCHES, TRIALS, Client
 from graphsearch.cluster.install import Install
 from graphsearch.cluster.jobs import labels_of, place
-from graphsearch.cluster.recorded import owner_of
+from graphsearch.cluster.ownership import owner_of
 from graphsearch.search.ledger import Ledger
 from graphsearch.search.settled import settle
 from graphsearch.search.simulator import Simulation

@@ -19,8 +19,8 @@ def stage(kinds, tmp_path_factory):
         yield stage
 
 
-def by_hand(kinds, stage, name, **trainer):
-    """Apply a trial of three evaluations that asks for a GPU, with further fields of its trainer."""
+def by_hand(kinds, stage, name, *owners, **trainer):
+    """Apply a trial of three evaluations that asks for a GPU, with its owners and further fields of its trainer."""
     spec = {
         "index": 0,
         "purpose": "Search",
@@ -34,7 +34,7 @@ def by_hand(kinds, stage, name, **trainer):
         "trainer": {"resources": {"limits": {"nvidia.com/gpu": 1}}} | trainer,
         "checkpoint": {"uri": "s3://searches"},
     }
-    metadata = {"name": name, "namespace": stage.namespace}
+    metadata = {"name": name, "namespace": stage.namespace, "ownerReferences": list(owners)}
     manifest = {"apiVersion": API_VERSION, "kind": "GraphTrial", "metadata": metadata, "spec": spec}
     kinds.kubectl("apply", "-f", "-", input=json.dumps(manifest))
     return Search(kinds, stage.namespace, name)
@@ -62,6 +62,31 @@ def test_it_runs_to_its_end(kinds, stage):
     wait_until(trial, "condition=Succeeded")
     status = trial.get("graphtrial", "alone")["status"]
     assert (status["outcome"], [rung["evaluation"] for rung in status["rungs"]]) == ("Succeeded", [3])
+
+
+def test_whoever_applies_it_may_own_it(kinds, stage):
+    """As the engine of a workflow does; it is no search's trial for that."""
+    kinds.kubectl("create", "configmap", "-n", stage.namespace, "workflow")
+    made = json.loads(kinds.kubectl("get", "configmap", "-n", stage.namespace, "workflow", "-o", "json"))
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "workflow", "uid": made["metadata"]["uid"]}
+    wait_until(by_hand(kinds, stage, "owned", owner | {"controller": True}), "condition=Succeeded")
+
+
+def test_what_is_left_of_a_search_keeps_what_it_says(kinds, stage):
+    """Deleted with --cascade=orphan: trials that have ended show what they did, also to a new operator."""
+    search = apply(kinds, stage.namespace, quick(), "orphaned").wait()
+
+    def shown():
+        found = search.get("graphtrials", "", "-l", "graphsearch.io/search=orphaned")["items"]
+        return [obj["status"] for obj in found]
+
+    before = shown()
+    search.kubectl("delete", "graphsearches/orphaned", "--cascade=orphan")
+    stage.operator.kill()
+    stage.operator.start().wait_until_ready()
+    until_another_search_has_ended(kinds, stage, "after-orphans")
+    assert shown() == before
+    assert {status["outcome"] for status in before} == {"Succeeded"}
 
 
 def test_it_says_why_it_waits(kinds, stage):

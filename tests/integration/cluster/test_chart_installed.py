@@ -62,7 +62,7 @@ def install(control_plane, namespace):
     helm = [binary("helm"), "--kubeconfig", control_plane.kubeconfig, "--namespace", namespace]
 
     def installed(*flags: str) -> str:
-        run([*helm, "install", "gs", ROOT / "charts/graphsearch", "--set", "crds.enabled=false", *flags])
+        run([*helm, "upgrade", "--install", "gs", ROOT / "charts/graphsearch", "--set", "crds.enabled=false", *flags])
         return f"system:serviceaccount:{namespace}:gs-graphsearch"
 
     yield installed
@@ -198,6 +198,27 @@ def test_a_search_runs_with_the_rights_of_the_account(kinds, namespace, install,
         search.patch(ttlSecondsAfterFinished=0)
         wait_for(lambda: search.kubectl("get", "graphsearches", "-o", "name") == "")
         assert "forbidden" not in operator.log.read_text()
+
+
+def test_a_namespace_that_is_gone_keeps_no_other_one_waiting(kinds, namespace, install, simulated_node, tmp_path):
+    """Of two namespaces one is deleted with its roles: the operator begins without it, and sees it once it is back."""
+    other = f"{namespace}-other"
+    kinds.kubectl("create", "namespace", other)
+    scope = f"namespaced.enabled=true,namespaced.namespaces={{{namespace},{other}}}"
+    install("--set", f"{scope},controllerName={namespace},nodeSelector.none=none")
+    kinds.kubectl("delete", "namespace", other)
+    simulated_node(gpus=2, pace=0.2)
+    operator = as_installed(kinds, namespace, tmp_path)
+    with operator.running():
+        search = apply(kinds, namespace, quick().having(controllerName=namespace)).wait()
+        assert search.state == "Completed", search.describe()
+        assert "graphsearch_operator_namespaces_left_out 1.0" in operator.metrics()
+        assert f"namespace {other} is left out until this account is let in" in operator.log.read_text()
+        kinds.kubectl("create", "namespace", other)
+        install("--set", f"{scope},controllerName={namespace},nodeSelector.none=none")
+        wait_for(lambda: not operator.runs, operator.log.read_text)
+    assert f"namespace {other} is not left out any more" in operator.log.read_text()
+    kinds.kubectl("delete", "namespace", other, "--wait=false")
 
 
 @pytest.mark.usefixtures("_programs")

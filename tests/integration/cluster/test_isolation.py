@@ -121,7 +121,7 @@ def test_a_trial_of_somebody_else_is_never_adopted(kinds, stage, somebody):
     before = search.get("graphtrial", "taken-t1")
     apply(kinds, stage.namespace, quick(), "taken")
     wait_for(lambda: search.trials and search.trials[0].status.outcome is Outcome.SUCCEEDED, search.describe)
-    message = "GraphTrial taken-t1 belongs to somebody else; delete or rename it, and the search goes on"
+    message = "GraphTrial taken-t1 belongs to somebody else; delete it, and the search goes on"
     wait_for(lambda: ("Warning", "NameTaken", message) in events(search), search.describe)
     assert search.get("graphtrial", "taken-t1") == before
     search.kubectl("delete", "graphtrial", "taken-t1")

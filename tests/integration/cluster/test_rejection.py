@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from e2e.cluster.simulated_node import Fault
-from tests.integration.cluster.installation import Operator, Search, apply, wait_for
+from tests.integration.cluster.installation import Operator, Search, apply, assert_sound, wait_for
 from tests.integration.cluster.stage import a_stage, events, quick, wait_until_running
 from tests.invalid_manifests import INVALID
 
 from graphsearch.api import Reason
 
+ROOT = Path(__file__).parents[3]
 GPU = {"nvidia.com/gpu": 1}
 ON_THIS_INSTALLATION = {
     "spec.checkpoint.uri": {"checkpoint": {"every": {"epochs": 1}}},
@@ -35,7 +37,7 @@ def accepted(search, kind="graphsearches"):
     """(status, reason, message) of its Accepted condition; empty before it is there."""
     for condition in search.get(kind, search.name).get("status", {}).get("conditions", ()):
         if condition["type"] == "Accepted":
-            return condition["status"], condition["reason"], condition["message"]
+            return condition["status"], condition["reason"], condition.get("message", "")
     return ()
 
 
@@ -128,7 +130,7 @@ def test_another_installation_cannot_run_what_this_one_began(kinds, tmp_path):
     """Without its image a running search is refused, and keeps what was observed; one that has ended goes in time."""
     with a_stage(kinds, tmp_path, pace=0.2) as stage:
         ended = apply(kinds, stage.namespace, quick().having(ttlSecondsAfterFinished=3600), "ended").wait()
-        stage.node.fail(Fault(pods="runs-t*", holds_at=1))
+        stage.node.fail(Fault(pods="runs-t*", holds_at=1, times=None))
         search = apply(kinds, stage.namespace, quick(), "runs")
         wait_until_running(search, 2)
         before = conditions(search)
@@ -144,6 +146,29 @@ def test_another_installation_cannot_run_what_this_one_began(kinds, tmp_path):
         stage.node.let_go_on()
         assert search.wait().state == "Completed"
         assert accepted(search)[:2] == ("True", "Accepted")
+
+
+def test_fields_that_only_newer_definitions_know_are_left_out_of_account(kinds, stage):
+    """Definitions that were replaced first fill in a default: what runs goes on, and the condition names the field."""
+    newer = json.loads(kinds.kubectl("get", "crd", "graphsearches.graphsearch.io", "-o", "json"))
+    spec = newer["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    spec["trainer"]["properties"]["podLabelsMode"] = {"type": "string", "default": "None"}
+    stage.node.fail(Fault(pods="older-t*", holds_at=1, times=None))
+    search = apply(kinds, stage.namespace, quick(), "older")
+    wait_until_running(search, 2)
+    try:
+        kinds.kubectl("replace", "-f", "-", input=json.dumps(newer))
+        wait_for(lambda: "podLabelsMode" in search.object["spec"]["trainer"])
+        search.patch(budget={"maxTrials": 3})
+        wait_for(lambda: "spec.trainer.podLabelsMode" in accepted(search)[2], search.describe)
+        assert accepted(search)[:2] == ("True", "Accepted")
+        stage.node.heal()
+        stage.node.let_go_on()
+        search.wait()
+    finally:
+        kinds.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+    assert_sound(search)
+    assert search.state == "Completed"
 
 
 def conditions(search):

@@ -89,6 +89,34 @@ def test_jobs_beyond_a_quota_follow_one_another(kinds, stage):
     assert {(trial.status.outcome, *ends(trial)) for trial in search.trials} == {(Outcome.SUCCEEDED, AttemptEnd.DONE)}
 
 
+def test_trials_beyond_a_quota_wait_and_hold_nothing_up(kinds, stage):
+    """No further GraphTrial may be made: those that are there run, the search and an Event say why, and it goes on."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "trials", "namespace": stage.namespace}}
+    kind = "count/graphtrials.graphsearch.io"
+    there = len(kinds.kubectl("get", "-n", stage.namespace, "graphtrials", "-o", "name").split())
+    kinds.kubectl("apply", "-f", "-", input=json.dumps(quota | {"spec": {"hard": {kind: there + 1}}}))
+    counted = f"{{.status.used['{kind.replace('.', chr(92) + '.')}']}}"
+    wait_for(lambda: kinds.kubectl("get", "-n", stage.namespace, "resourcequota", "trials", f"-o=jsonpath={counted}"))
+    search = apply(kinds, stage.namespace, quick().trials(2), "many")
+    wait_for(lambda: [t.status.outcome for t in search.trials] == [Outcome.SUCCEEDED], search.describe)
+
+    def said():
+        """With the search's Progressing condition."""
+        found = {each["type"]: each for each in search.object["status"]["conditions"]}
+        return found["Progressing"]["status"], found["Progressing"].get("message", "")
+
+    wait_for(lambda: "exceeded quota: trials" in said()[1], search.describe)
+    assert said()[0] == "True"
+    assert [message for kind, reason, message in events(search) if (kind, reason) == ("Warning", "TrialRefused")] == [
+        said()[1]
+    ]
+    kinds.kubectl("delete", "-n", stage.namespace, "resourcequota", "trials")
+    search.wait()
+    assert_sound(search)
+    assert {trial.status.outcome for trial in search.trials} == {Outcome.SUCCEEDED}
+    assert said()[1] == ""
+
+
 def test_a_job_that_the_api_server_refuses_shows_and_pauses_the_search(kinds, stage):
     """PodRefused with its words; after startDeadlineSeconds the attempt ends, and three alike pause."""
     trainer = {"nodeSelector": {"disk": "fast and large"}, "startDeadlineSeconds": 2}

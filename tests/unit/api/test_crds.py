@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from graphsearch.api.crds_fact_rules import FACT_RULES
 from graphsearch.api.crds_graph_rules import GRAPH_RULES
 from graphsearch.api.crds_rules import SPEC_RULES
 from graphsearch.api.graphsearch import GraphSearchSpec
-from graphsearch.api.manifest import MUTABLE
+from graphsearch.api.manifest import MUTABLE, parse_manifest
 from graphsearch.api.wire import search_from_object, trial_from_object
 from graphsearch.cli.main import main
 from graphsearch.cluster.alone import search_of
@@ -217,7 +218,7 @@ def test_an_invalid_manifest_is_refused_by_the_models_where_it_is_wrong(row: Any
 
 
 def read(manifest: Object) -> object:
-    """As the operator reads it."""
+    """A trial as the operator reads it, a search as ``graphsearch validate`` does: fields that nobody knows count."""
     if manifest["kind"] == "GraphTrial":
         return search_of(trial_from_object(manifest), manifest)
-    return search_from_object(manifest)
+    return parse_manifest(json.dumps(manifest))

@@ -421,6 +421,7 @@ PODS = [
     ("volumes: [{name: node, hostPath: {path: /}}]", "spec.trainer.volumes[0].hostPath: unknown field"),
     ("volumes: [{name: none}]", "spec.trainer.volumes[0]: give exactly one of persistentVolumeClaim"),
     ("resources: {limts: {cpu: 3}}", "spec.trainer.resources.limts: unknown field"),
+    ("resources: {limits: {cpu: 1.5}}", "spec.trainer.resources.limits.cpu: must be a string or a whole number"),
     ("env: [{nonsense: 1}]", "spec.trainer.env[0].name: is required"),
 ]
 

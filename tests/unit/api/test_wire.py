@@ -26,6 +26,7 @@ from graphsearch.api.wire import (
     trial_from_object,
     trial_object_status,
     trial_status_to_wire,
+    unknown_fields,
 )
 
 SPEC = {
@@ -88,10 +89,22 @@ def test_a_wrong_manifest_is_refused_with_its_name_and_field():
         "apiVersion": "graphsearch.io/v1alpha1",
         "kind": "GraphSearch",
         "metadata": {"name": "s", "namespace": "here"},
-        "spec": {"data": {"dataset": "digits"}, "sede": 1},
+        "spec": {"data": {"dataset": "digits"}, "seed": "one"},
     }
-    with pytest.raises(ManifestError, match=r"GraphSearch here/s: spec\.sede: unknown field"):
+    with pytest.raises(ManifestError, match=r"GraphSearch here/s: spec\.seed: "):
         search_from_object(obj)
+
+
+def test_what_a_newer_version_has_added_to_a_manifest_is_named_and_passed_over():
+    """Its definitions may fill in defaults of fields that this operator does not know."""
+    spec = {"data": {"dataset": "digits"}, "space": {"nodes": 1, "targetModels": ["resnet8"]}}
+    obj = {"apiVersion": "graphsearch.io/v1alpha1", "kind": "GraphSearch", "metadata": {"name": "s"}, "spec": spec}
+    trainer = {"podLabelsMode": "None", "resources": {"limits": {"cpu": 1}, "claims": []}}
+    newer = obj | {"spec": spec | {"trainer": trainer, "later": {"x": 1}}}
+    assert unknown_fields(obj) == ()
+    assert set(unknown_fields(newer)) == {"spec.later", "spec.trainer.podLabelsMode", "spec.trainer.resources.claims"}
+    older = obj | {"spec": spec | {"trainer": {"resources": {"limits": {"cpu": 1}}}}}
+    assert search_from_object(newer) == search_from_object(older)
 
 
 def a_condition(status, message=""):

@@ -44,6 +44,23 @@ def test_each_line_is_printed_once_however_often_the_api_server_goes_away(monkey
     assert capsys.readouterr().out.splitlines() == ["s-t0-a1 | one", "s-t0-a1 | two", "s-t0-a1 | three"]
 
 
+class NoKubelet:
+    """An API server that does not reach the pod's node."""
+
+    async def logs(self, *_: object, **__: object) -> AsyncIterator[str]:
+        """Nothing."""
+        raise UnavailableError(500, "", "dial tcp 10.0.0.7:10250: connect: connection refused")
+        yield ""
+
+
+def test_a_node_that_is_not_reached_keeps_no_other_log_from_being_read(capsys):
+    """Said of that pod, at once."""
+    printed(NoKubelet())
+    assert capsys.readouterr().err == (
+        "s-t0-a1 | (its node does not let it be read: dial tcp 10.0.0.7:10250: connect: connection refused)\n"
+    )
+
+
 def test_an_api_server_that_stays_away_is_an_error(monkeypatch):
     """After two minutes."""
     monkeypatch.setattr(cluster, "_PATIENCE_SECONDS", 0)

@@ -82,6 +82,34 @@ def test_without_data_it_is_refused_by_name():
         search_of(trial, obj)
 
 
+def test_what_is_left_of_a_search_is_refused_by_its_reference():
+    """A trial whose owner was taken away, or that was copied without it, does not say everything itself."""
+    obj = an_object(searchRef="s")
+    del obj["spec"]["data"]
+    with pytest.raises(ManifestError, match=r"GraphTrial here/alone: spec\.searchRef: it is not owned by search s;"):
+        search_of(trial_from_object(obj), obj)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a", "b"),
+        ("t" * 40, "t" * 39),
+        ("resnet8-from-resnet14-teacher-on-digits-lr-01", "resnet8-from-resnet14-teacher-on-digits-lr-02"),
+    ],
+)
+def test_the_teachers_of_two_trials_have_two_names(one, other):
+    """They are named after it, in as many characters as a search's name may have."""
+    names = [search_of(trial_from_object(obj), obj).metadata.name for obj in (named(one), named(other))]
+    assert names[0] != names[1]
+    assert max(map(len, names)) <= 40
+
+
+def named(name):
+    """As the API server gives it."""
+    return an_object() | {"metadata": {"name": name, "namespace": "here"}}
+
+
 def test_problems_are_named_as_in_its_own_manifest():
     """It has one graph, not a list."""
     stage = {"name": "2", "model": "resnet8", "weights": {"node": {"graph": "g", "node": "1"}}}

@@ -179,7 +179,7 @@ def test_objects_of_a_search_lie_below_its_namespace_name_and_uid():
         pytest.param({"resources": {"limits": {"cpu": "500m"}}}, 1, Device.CPU, id="half a core"),
         pytest.param({"resources": {"requests": {"cpu": 3}}}, 3, Device.CPU, id="only requested"),
         pytest.param(
-            {"resources": {"requests": {"cpu": 1}, "limits": {"cpu": 4.0}}}, 4, Device.CPU, id="the limit counts"
+            {"resources": {"requests": {"cpu": 1}, "limits": {"cpu": 4}}}, 4, Device.CPU, id="the limit counts"
         ),
         pytest.param({"resources": {"limits": {"nvidia.com/gpu": "1"}}}, 1, Device.CUDA, id="a GPU"),
         pytest.param({"resources": {"limits": {"nvidia.com/gpu": 0}}}, 1, Device.CPU, id="no GPU, said so"),

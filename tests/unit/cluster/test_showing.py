@@ -39,7 +39,7 @@ def on_a_cluster(search):
 
 def show(world, before=None, **changes):
     """The search's status after what was shown before."""
-    given = {"metrics": RUNS, "root": "s3://b", "generation": 3, "now": NOW} | changes
+    given = {"metrics": RUNS, "remarks": {}, "root": "s3://b", "generation": 3, "now": NOW} | changes
     return search_status(world.settled, world.ledger, before or GraphSearchStatus(), **given)
 
 

@@ -6,7 +6,7 @@ that come out, exit codes and metric names. It needs no torch and no Kubernetes,
 Serialised objects leave defaults out: a field added later does not change the digest of what was written before.
 """
 
-from graphtrial.contract._base import Model, Violation, problems, refuse
+from graphtrial.contract._base import Model, Violation, problems, refuse, unknown
 from graphtrial.contract.analysis import (
     ANALYSIS,
     MAPS,
@@ -188,4 +188,5 @@ __all__ = [
     "scored_nodes",
     "settle_isolated",
     "takes_torchvision_weights",
+    "unknown",
 ]

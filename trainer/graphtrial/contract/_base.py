@@ -65,6 +65,11 @@ def problems(error: ValidationError, root: str = "") -> list[str]:
     return [f"{_path(root, problem['loc'])}: {_sentence(problem)}" for problem in error.errors()]
 
 
+def unknown(error: ValidationError) -> list[str]:
+    """Fields that no model knows, as ``graph.edges[4].gatte``."""
+    return [_path("", problem["loc"]) for problem in error.errors() if problem["type"] == "extra_forbidden"]
+
+
 def _path(root: str, location: Sequence[str | int]) -> str:
     path = root
     for part in location:
