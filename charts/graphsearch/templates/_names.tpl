@@ -34,6 +34,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{/* What tells the metrics of this release's operator from those of others: two may share a namespace. Kubernetes cuts the
+names of pods whose Deployment has a long one. */}}
+{{- define "graphsearch.installMatchers" -}}
+{{- $pods := printf "%s-[a-z0-9]+(-[a-z0-9]+)?" (include "graphsearch.fullname" . | replace "." "[.]") -}}
+{{- printf "namespace=%s,pod=~%s" (quote .Release.Namespace) (quote $pods) -}}
+{{- end -}}
+
 {{- define "graphsearch.labels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

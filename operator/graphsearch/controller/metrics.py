@@ -68,6 +68,9 @@ class Metrics:
             registry=registry,
         )
         self._lease_held = Gauge(f"{_P}_lease_held", "1 while this process may write.", registry=registry)
+        self._ready = Gauge(
+            f"{_P}_ready", "1 once every namespace has been listed and is watched.", registry=registry
+        )
         self._states: dict[tuple[str, str], str] = {}
         for result in Result:
             self._turns.labels(result.value)
@@ -81,6 +84,10 @@ class Metrics:
         """Show a process that takes no turns."""
         self._last_turn.set_function(time.time)
         self._lease_held.set_function(holds_lease)
+
+    def ready(self, is_ready: bool) -> None:
+        """Whether every namespace has been listed and is watched."""
+        self._ready.set(is_ready)
 
     def show_loops(
         self,
