@@ -89,6 +89,7 @@ REFUSED = [
     ("image.digest=sha256:12", "/image/digest"),
     ("promethues.url=http://p", "promethues"),
     ("namespaced.namespaces=a", "/namespaced/namespaces"),
+    ("namespaced.namespaces={a}", "set namespaced.enabled=true or give no namespaces"),
     ("networkPolicy.egressPorts={70000}", "/networkPolicy/egressPorts/0"),
     ("prometheus.tokenSecret.name=a,prometheus.basicAuthSecret.name=b", "give the one that your Prometheus asks for"),
 ]
@@ -98,6 +99,17 @@ REFUSED = [
 def test_wrong_values_are_refused_by_name(values, told):
     """Before anything is installed."""
     assert told in refusal("--set", values)
+
+
+@pytest.mark.parametrize(("ports", "opened"), [([], []), ([6443], [[6443]]), ([443, 9090], [[443, 9090]])])
+def test_a_network_policy_opens_what_is_named_and_no_more(ports, opened):
+    """Besides names and the trainers; no rule is empty, which would open everything."""
+    given = f"networkPolicy={json.dumps({'enabled': True, 'egressPorts': ports})}"
+    (policy,) = rendered("--set-json", given, "--show-only", "templates/networkpolicy.yaml")
+    named, *others, trainers = policy["spec"]["egress"]
+    assert [port["port"] for port in named["ports"]] == [53, 53]
+    assert [[port["port"] for port in rule["ports"]] for rule in others] == opened
+    assert [port["port"] for port in trainers["ports"]] == [8000]
 
 
 def test_alerts_sound_when_they_should(tmp_path):
