@@ -120,6 +120,21 @@ def test_pod_security_admits_the_operator_and_the_test_pod(control_plane, namesp
     control_plane.kubectl("apply", "--dry-run=server", "-f", "-", input=yaml.safe_dump(pod))
 
 
+@pytest.mark.parametrize(("controller", "left"), [("", ["other"]), ("vision", ["s"])])
+def test_the_notes_delete_the_searches_of_the_install_only(kinds, namespace, install, controller, left):
+    """Those of its controllerName, or those without one."""
+    for name, its in (("s", ""), ("other", "vision")):
+        apply(kinds, namespace, quick().having(controllerName=its), name)
+    install("--set", f"controllerName={controller},namespaced.enabled=true")
+    notes = run([binary("helm"), "--kubeconfig", kinds.kubeconfig, "-n", namespace, "get", "notes", "gs"])
+    for line in notes.splitlines():
+        if line.startswith("  kubectl delete graph"):
+            kinds.kubectl(*line.partition("#")[0].split()[1:])
+    found = kinds.kubectl("get", "graphsearches", "-n", namespace, "-o", "name").split()
+    assert found == [f"graphsearch.graphsearch.io/{name}" for name in left]
+    assert ("add it to the example" in notes) == bool(controller)
+
+
 @pytest.fixture
 def prometheus_operator_kinds(control_plane):
     """PodMonitor and PrometheusRule as a release of the Prometheus Operator defines them; gone afterwards."""
