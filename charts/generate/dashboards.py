@@ -147,7 +147,7 @@ def _operator_numbers() -> list[Panel]:
             f"sum({_OPERATOR}_lease_held)",
         ),
         "Ready": (
-            "Operators that have listed and watch all of their namespaces; fewer than hold a Lease: a right is missing.",
+            "Operators that watch all of their namespaces; fewer than hold a Lease: a right is missing.",
             "short",
             f"sum({_OPERATOR}_ready)",
         ),

@@ -1,4 +1,5 @@
-{{/* Names, labels and images that several templates share. */}}
+{{/* Names, labels and images that several templates share. What a template makes of them it quotes: a release may be called
+123 and a namespace on, which YAML does not take for strings. */}}
 
 {{- define "graphsearch.fullname" -}}
 {{- if .Values.fullnameOverride -}}
@@ -29,8 +30,8 @@
 {{- end -}}
 
 {{- define "graphsearch.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
@@ -42,12 +43,12 @@ names of pods whose Deployment has a long one. */}}
 {{- end -}}
 
 {{- define "graphsearch.labels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: graphsearch
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end -}}
 
 {{/* Call with a dict: image (the values) and version. */}}
@@ -81,21 +82,21 @@ seccompProfile: {type: RuntimeDefault}
 {{- with .Values.prometheus.tokenSecret }}
 {{- if .name }}
 - secret:
-    name: {{ .name }}
+    name: {{ .name | quote }}
     items: [{key: {{ .key | quote }}, path: token}]
 {{- end }}
 {{- end }}
 {{- with .Values.prometheus.basicAuthSecret }}
 {{- if .name }}
 - secret:
-    name: {{ .name }}
+    name: {{ .name | quote }}
     items: [{key: {{ .usernameKey | quote }}, path: username}, {key: {{ .passwordKey | quote }}, path: password}]
 {{- end }}
 {{- end }}
 {{- with .Values.prometheus.ca }}
 {{- if .configMapName }}
 - configMap:
-    name: {{ .configMapName }}
+    name: {{ .configMapName | quote }}
     items: [{key: {{ .key | quote }}, path: ca.crt}]
 {{- end }}
 {{- end }}

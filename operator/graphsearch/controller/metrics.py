@@ -68,9 +68,7 @@ class Metrics:
             registry=registry,
         )
         self._lease_held = Gauge(f"{_P}_lease_held", "1 while this process may write.", registry=registry)
-        self._ready = Gauge(
-            f"{_P}_ready", "1 once every namespace has been listed and is watched.", registry=registry
-        )
+        self._ready = Gauge(f"{_P}_ready", "1 once every namespace has been listed and is watched.", registry=registry)
         self._states: dict[tuple[str, str], str] = {}
         for result in Result:
             self._turns.labels(result.value)

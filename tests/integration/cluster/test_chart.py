@@ -33,6 +33,17 @@ def refusal(*flags: object) -> str:
     return str(refused.value)
 
 
+def texts(obj: object, key: str = "") -> list[object]:
+    """What stands where Kubernetes takes only strings: names, labels, annotations, arguments."""
+    if isinstance(obj, dict):
+        whole = key.lower().endswith(("labels", "annotations"))
+        return [*obj.values()] if whole else [text for each, value in obj.items() for text in texts(value, each)]
+    if isinstance(obj, list):
+        return [text for value in obj for text in texts(value, key)]
+    named = key.lower().endswith(("name", "namespace", "names", "class"))
+    return [obj] if named or key in ("args", "command", "image", "namespaces") else []
+
+
 def test_the_chart_is_well_formed():
     """Helm's own linter has nothing to say."""
     assert "0 chart(s) failed" in run([binary("helm"), "lint", "--strict", CHART])
@@ -47,6 +58,29 @@ def test_objects_are_those_agreed_upon(name):
     """
     text = template("--api-versions", "monitoring.coreos.com/v1", "--values", AGREED / f"{name}.values.yaml")
     assert text == (AGREED / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize("word", ["123", "on"])
+@pytest.mark.parametrize("values", ["defaults", "namespaced", "everything"])
+def test_names_that_yaml_takes_for_something_else_stay_strings(word, values):
+    """Whatever release, namespace and accounts are called."""
+    named = (
+        "fullnameOverride",
+        "controllerName",
+        "serviceAccount.name",
+        "priorityClassName",
+        "prometheus.ca.configMapName",
+    )
+    own = [f"{name}={word}" for name in named]
+    watched = [] if values != "namespaced" else [f"namespaced.namespaces={{{word},b}}"]
+    flags = ("--set-string", ",".join((*own, *watched)), "--set", "crds.enabled=true,grafanaDashboards.enabled=true")
+    place = ("--namespace", word, "--api-versions", "monitoring.coreos.com/v1")
+    command = [binary("helm"), "template", word, CHART, *place, "--values", AGREED / f"{values}.values.yaml", *flags]
+    objects = [obj for obj in yaml.safe_load_all(run(command)) if obj]
+    found = [text for obj in objects if obj["kind"] != "CustomResourceDefinition" for text in texts(obj)]
+    found += [text for obj in objects for text in texts(obj["metadata"], "metadata")]
+    assert word in found
+    assert [text for text in found if not isinstance(text, str)] == []
 
 
 @pytest.mark.parametrize("keep", [True, False])
