@@ -11,9 +11,10 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Cluster-wide objects carry the namespace too, so that one release name may be used in two namespaces. */}}
+{{/* Cluster-wide objects carry the namespace too, so that one release name may be used in two namespaces. The colon, which
+neither part may hold, keeps release c in a-b apart from release b-c in a. */}}
 {{- define "graphsearch.clusterName" -}}
-{{- printf "%s-%s" .Release.Namespace (include "graphsearch.fullname" .) -}}
+{{- printf "%s:%s" .Release.Namespace (include "graphsearch.fullname" .) -}}
 {{- end -}}
 
 {{/* As the operator names it. */}}

@@ -98,6 +98,49 @@ def test_kinds_are_installed_as_generated(keep):
     assert sorted(installed, key=lambda crd: crd["metadata"]["name"]) == generated
 
 
+def test_two_releases_never_share_a_cluster_wide_name():
+    """However release and namespace are put together."""
+    made = []
+    for release, namespace in (("c", "a-b"), ("b-c", "a"), ("c-view", "a-b")):
+        place = (release, CHART, "--namespace", namespace, "--set", "crds.enabled=false")
+        objects = yaml.safe_load_all(run([binary("helm"), "template", *place]))
+        made += [(obj["kind"], obj["metadata"]["name"]) for obj in objects if obj and "Cluster" in obj["kind"]]
+    assert len(set(made)) == len(made) == 12
+
+
+def test_a_second_install_leaves_the_trainers_to_the_first():
+    """Its operator is still scraped, as that of an install of other namespaces is with its trainers."""
+    given = ("--set", "metrics.discovery=PodMonitor", "--show-only", "templates/monitoring.yaml")
+    second = rendered(*given, "--set", "metrics.podMonitor.trainers=false")
+    assert [obj["metadata"]["name"] for obj in second] == ["gs-graphsearch-operator"]
+    trainers, _ = rendered(*given, "--set", "namespaced.enabled=true,namespaced.namespaces={a,b}")
+    assert trainers["spec"]["namespaceSelector"] == {"matchNames": ["a", "b"]}
+
+
+@pytest.mark.parametrize("values", ["metrics.podMonitor", "prometheusRule", "grafanaDashboards"])
+def test_labels_of_the_user_win_over_those_of_the_chart(values):
+    """A Prometheus or a sidecar may select by one that the chart sets as well."""
+    given = {"metrics.podMonitor": "metrics.discovery=PodMonitor"}.get(values, f"{values}.enabled=true")
+    label = f"{values}.labels.app\\.kubernetes\\.io/part-of=monitoring"
+    shown = "dashboards" if values == "grafanaDashboards" else "monitoring"
+    api = ("--api-versions", "monitoring.coreos.com/v1", "--show-only", f"templates/{shown}.yaml")
+    for made in rendered("--set", f"{given},{label}", *api):
+        assert made["metadata"]["labels"]["app.kubernetes.io/part-of"] == "monitoring"
+        assert made["metadata"]["labels"]["app.kubernetes.io/name"] == "graphsearch"
+
+
+def test_the_test_pod_fits_where_the_operator_fits():
+    """Under a quota of limits, of whichever resource."""
+    limits = "resources.limits.cpu=1,resources.limits.ephemeral-storage=1Gi"
+    of = {}
+    for template in ("deployment", "tests/installed"):
+        *_, made = rendered("--set", limits, "--show-only", f"templates/{template}.yaml")
+        pod = made["spec"]["template"]["spec"] if template == "deployment" else made["spec"]
+        of[template] = pod["containers"][0]["resources"]
+    assert of["tests/installed"] == of["deployment"]
+    assert set(of["deployment"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}
+
+
 def test_dashboards_reach_grafana_whole():
     """One ConfigMap each, under the label that the sidecar looks for."""
     found = {}
@@ -121,6 +164,8 @@ REFUSED = [
     ("prometheus.url=prometheus:9090", "/prometheus/url"),
     ("prometheus.scrapeInterval=0", "/prometheus/scrapeInterval"),
     ("image.digest=sha256:12", "/image/digest"),
+    ("fullnameOverride=My_Op", "/fullnameOverride"),
+    ("fullnameOverride=a-", "/fullnameOverride"),
     ("promethues.url=http://p", "promethues"),
     ("namespaced.namespaces=a", "/namespaced/namespaces"),
     ("namespaced.namespaces={a}", "set namespaced.enabled=true or give no namespaces"),
