@@ -140,26 +140,29 @@ def _operator() -> Dashboard:
 
 
 def _operator_numbers() -> list[Panel]:
-    return [
-        number(
-            "Since the last turn",
+    numbers = {
+        "Working": (
+            "Operators that hold a Lease; one for each install.",
+            "short",
+            f"sum({_OPERATOR}_lease_held)",
+        ),
+        "Ready": (
+            "Operators that watch all of their namespaces; fewer than hold a Lease: a right is missing.",
+            "short",
+            f"sum({_OPERATOR}_ready)",
+        ),
+        "Since the last turn": (
             "Age of the loop's last turn; the liveness probe restarts the operator when this grows.",
             "s",
-            Query(f"max(time() - {_OPERATOR}_last_turn_timestamp_seconds)", "age"),
+            f"max(time() - {_OPERATOR}_last_turn_timestamp_seconds)",
         ),
-        number(
-            "Searches",
-            "Searches that it knows, ended ones included.",
-            "short",
-            Query(f"sum({_OPERATOR}_searches)", "searches"),
-        ),
-        number(
-            "Open attempts",
-            "Of all searches together.",
-            "short",
-            Query(f'sum({_TRIALS}{{state="running"}})', "attempts"),
-        ),
-        number("Queue", "Searches that wait for a turn.", "short", Query(f"sum({_OPERATOR}_queue_depth)", "queue")),
+        "Searches": ("Searches that it knows, ended ones included.", "short", f"sum({_OPERATOR}_searches)"),
+        "Open attempts": ("Of all searches together.", "short", f'sum({_TRIALS}{{state="running"}})'),
+        "Queue": ("Searches that wait for a turn.", "short", f"sum({_OPERATOR}_queue_depth)"),
+    }
+    return [
+        number(title, description, unit, Query(expression, title), of=len(numbers))
+        for title, (description, unit, expression) in numbers.items()
     ]
 
 

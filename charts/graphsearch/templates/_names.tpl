@@ -1,4 +1,5 @@
-{{/* Names, labels and images that several templates share. */}}
+{{/* Names, labels and images that several templates share. What a template makes of them it quotes: a release may be called
+123 and a namespace on, which YAML does not take for strings. */}}
 
 {{- define "graphsearch.fullname" -}}
 {{- if .Values.fullnameOverride -}}
@@ -10,9 +11,10 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Cluster-wide objects carry the namespace too, so that one release name may be used in two namespaces. */}}
+{{/* Cluster-wide objects carry the namespace too, so that one release name may be used in two namespaces. The colon, which
+neither part may hold, keeps release c in a-b apart from release b-c in a. */}}
 {{- define "graphsearch.clusterName" -}}
-{{- printf "%s-%s" .Release.Namespace (include "graphsearch.fullname" .) -}}
+{{- printf "%s:%s" .Release.Namespace (include "graphsearch.fullname" .) -}}
 {{- end -}}
 
 {{/* As the operator names it. */}}
@@ -29,18 +31,25 @@
 {{- end -}}
 
 {{- define "graphsearch.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{/* What tells the metrics of this release's operator from those of others: two may share a namespace. Kubernetes cuts the
+names of pods whose Deployment has a long one. */}}
+{{- define "graphsearch.installMatchers" -}}
+{{- $pods := printf "%s-[a-z0-9]+(-[a-z0-9]+)?" (include "graphsearch.fullname" . | replace "." "[.]") -}}
+{{- printf "namespace=%s,pod=~%s" (quote .Release.Namespace) (quote $pods) -}}
+{{- end -}}
+
 {{- define "graphsearch.labels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: graphsearch
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end -}}
 
 {{/* Call with a dict: image (the values) and version. */}}
@@ -74,21 +83,21 @@ seccompProfile: {type: RuntimeDefault}
 {{- with .Values.prometheus.tokenSecret }}
 {{- if .name }}
 - secret:
-    name: {{ .name }}
+    name: {{ .name | quote }}
     items: [{key: {{ .key | quote }}, path: token}]
 {{- end }}
 {{- end }}
 {{- with .Values.prometheus.basicAuthSecret }}
 {{- if .name }}
 - secret:
-    name: {{ .name }}
+    name: {{ .name | quote }}
     items: [{key: {{ .usernameKey | quote }}, path: username}, {key: {{ .passwordKey | quote }}, path: password}]
 {{- end }}
 {{- end }}
 {{- with .Values.prometheus.ca }}
 {{- if .configMapName }}
 - configMap:
-    name: {{ .configMapName }}
+    name: {{ .configMapName | quote }}
     items: [{key: {{ .key | quote }}, path: ca.crt}]
 {{- end }}
 {{- end }}

@@ -71,19 +71,28 @@ class Metrics:
         self._left_out = Gauge(
             f"{_P}_namespaces_left_out", "Namespaces to watch that this account is not let into.", registry=registry
         )
+        self._ready = Gauge(
+            f"{_P}_ready", "1 once all that is to be looked at has been listed and is watched.", registry=registry
+        )
         self._states: dict[tuple[str, str], str] = {}
         for result in Result:
             self._turns.labels(result.value)
-        self.stand_by(lambda: False)
+        self.stand_by(lambda: False, lambda: False)
 
     def exposition(self) -> bytes:
         """In Prometheus' text format."""
         return generate_latest(self._registry)
 
-    def stand_by(self, holds_lease: Callable[[], bool]) -> None:
-        """Show a process that takes no turns."""
+    def stand_by(self, holds_lease: Callable[[], bool], works: Callable[[], bool]) -> None:
+        """Show a process that takes no turns yet.
+
+        Args:
+            holds_lease: Whether it may write.
+            works: Whether all that it is to look at has been listed and is watched.
+        """
         self._last_turn.set_function(time.time)
         self._lease_held.set_function(holds_lease)
+        self._ready.set_function(works)
 
     def show_loops(
         self,

@@ -37,6 +37,7 @@ _CANCEL_SECONDS = 1.5
 _LEFT_OUT_SECONDS = 30.0
 """Between two looks at namespaces that are left out."""
 _STOP = "stop"
+_WORKING = "working"
 
 
 class Worlds(Protocol):
@@ -88,7 +89,7 @@ async def run(settings: Settings, build: Build) -> None:
         namespace = settings.lease_namespace or client.namespace
         lease = Lease(client, namespace, settings.lease_name, settings.identity or own_identity())
         process = _Process(settings, lease, metrics, stop)
-        metrics.stand_by(lambda: lease.is_held)
+        metrics.stand_by(lambda: lease.is_held, lambda: process.ready == _WORKING)
         probes = serving(
             settings.probe_port,
             stalled=process.stalled_seconds,
@@ -191,7 +192,7 @@ class _Process:
                 loops.mark(key)
 
         def watching() -> None:
-            self.ready = "working"
+            self.ready = _WORKING
             _log.info("working on %d searches", len(worlds.keys))
 
         def started() -> None:

@@ -10,6 +10,7 @@ import yaml
 from e2e.cluster.binaries import binary, source
 from e2e.cluster.commands import run
 from e2e.cluster.control_plane import running_control_plane
+from e2e.cluster.processes import ClusterError
 from e2e.cluster.simulated_node.faults import Fault
 from tests.integration.cluster.installation import Operator, apply, assert_sound, wait_for
 from tests.integration.cluster.stage import events, quick, wait_until_running
@@ -118,6 +119,45 @@ def test_pod_security_admits_the_operator_and_the_test_pod(control_plane, namesp
         *("-n", namespace, "create", "serviceaccount", pod["spec"]["serviceAccountName"]),
     )
     control_plane.kubectl("apply", "--dry-run=server", "-f", "-", input=yaml.safe_dump(pod))
+
+
+def test_a_namespace_admin_installs_what_the_platform_has_prepared(kinds, namespace):
+    """As the chart's README has it; without that the rights are not his to give."""
+    scope = "crds.enabled=false,namespaced.enabled=true"
+    shown = ("--show-only", "templates/rbac.yaml", "--show-only", "templates/aggregate.yaml")
+    place = ("gs", ROOT / "charts/graphsearch", "--namespace", namespace, "--set")
+    prepared = run([binary("helm"), "template", *place, scope, *shown])
+    lead, account = (f"system:serviceaccount:{namespace}:{name}" for name in ("lead", "gs-graphsearch"))
+    kinds.kubectl("create", "serviceaccount", "lead", "-n", namespace)
+    admin = ("--clusterrole=admin", f"--serviceaccount={namespace}:lead")
+    kinds.kubectl("create", "rolebinding", "lead", *admin, "-n", namespace)
+    helm = [binary("helm"), "--kubeconfig", kinds.kubeconfig_for(lead, namespace=namespace)]
+    with pytest.raises(ClusterError, match="forbidden"):
+        run([*helm, "install", *place, scope])
+    kinds.kubectl("apply", "-f", "-", input=prepared)
+    try:
+        given = "rbac.create=false,rbac.aggregate=false,serviceAccount.create=false,serviceAccount.name=gs-graphsearch"
+        run([*helm, "install", *place, f"{scope},{given}"])
+        assert sorted(rights(kinds, account, namespace) - {"create leases.coordination.k8s.io"}) == sorted(NEEDED)
+        wait_for(lambda: allowed(kinds, lead, "create graphsearches.graphsearch.io", namespace))
+        run([*helm, "uninstall", "gs", "--namespace", namespace])
+    finally:
+        kinds.kubectl("delete", "-f", "-", input=prepared)
+
+
+@pytest.mark.parametrize(("controller", "left"), [("", ["other"]), ("vision", ["s"])])
+def test_the_notes_delete_the_searches_of_the_install_only(kinds, namespace, install, controller, left):
+    """Those of its controllerName, or those without one."""
+    for name, its in (("s", ""), ("other", "vision")):
+        apply(kinds, namespace, quick().having(controllerName=its), name)
+    install("--set", f"controllerName={controller},namespaced.enabled=true")
+    notes = run([binary("helm"), "--kubeconfig", kinds.kubeconfig, "-n", namespace, "get", "notes", "gs"])
+    for line in notes.splitlines():
+        if line.startswith("  kubectl delete graph"):
+            kinds.kubectl(*line.partition("#")[0].split()[1:])
+    found = kinds.kubectl("get", "graphsearches", "-n", namespace, "-o", "name").split()
+    assert found == [f"graphsearch.graphsearch.io/{name}" for name in left]
+    assert ("add it to the example" in notes) == bool(controller)
 
 
 @pytest.fixture

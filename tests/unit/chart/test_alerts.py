@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+
+from graphsearch.cli.main import parser
+from graphsearch.controller.metrics import Metrics
 
 ROOT = Path(__file__).parents[3]
 RULES = [
@@ -39,6 +43,14 @@ def test_no_runbook_is_left_behind():
     assert {path.stem for path in (ROOT / "docs/runbooks").glob("*.md")} == {rule["alert"] for rule in RULES}
 
 
+def test_the_commands_of_runbooks_are_known():
+    """Each names a search; a trial is told by its flag."""
+    texts = [path.read_text() for path in (ROOT / "docs/runbooks").glob("*.md")]
+    told = [line for text in texts for line in re.findall(r"(?:^\$ |`)graphsearch ([^`#\n]+)", text, re.MULTILINE)]
+    assert len(told) > 3
+    assert {parser().parse_args(line.replace("INDEX", "7").split()).search for line in told} == {"NAME"}
+
+
 def test_every_alert_is_played_in_the_rules_test():
     """Both when it must sound and when it must not."""
     played = yaml.safe_load((ROOT / "tests/integration/cluster/alerts.test.yaml").read_text())["tests"]
@@ -46,3 +58,19 @@ def test_every_alert_is_played_in_the_rules_test():
     sounds = {case["alertname"] for case in cases if case.get("exp_alerts")}
     silent = {case["alertname"] for case in cases if not case.get("exp_alerts")}
     assert sounds == silent == {rule["alert"] for rule in RULES}
+
+
+def test_alerts_ask_for_metrics_that_the_operator_has():
+    """A name that nothing exposes would never alarm anybody, or always."""
+    asked = {name for rule in RULES for name in re.findall(r"graphsearch_operator_\w+", rule["expr"])}
+    exposed = Metrics().exposition().decode()
+    families = {line.split()[2] for line in exposed.splitlines() if line.startswith("# TYPE")}
+    assert sorted(asked - families) == []
+
+
+def test_alerts_ask_for_the_metrics_of_their_own_operator():
+    """But where those of others are left out."""
+    others = {rule["alert"]: re.findall(r"graphsearch_operator_\w+(?!\w|\{install=)", rule["expr"]) for rule in RULES}
+    assert {alert: names for alert, names in others.items() if names} == {
+        "TrialMetricsMissing": ["graphsearch_operator_search_trials"]
+    }

@@ -68,10 +68,18 @@ def test_a_search_is_shown_while_it_is_there():
     assert found["searches", "Searching"] == 1
 
 
+def test_it_is_ready_once_that_is_said():
+    """Before, somebody who waits for it sees a 0 and no gap."""
+    metrics = Metrics()
+    assert samples(metrics)["ready",] == 0
+    metrics.stand_by(lambda: True, lambda: True)
+    assert samples(metrics)["ready",] == 1
+
+
 def test_the_loops_are_shown_as_they_are_when_asked():
     """Depth and ages are looked up at each scrape; a stall makes the last turn old."""
     metrics = Metrics()
-    metrics.stand_by(lambda: True)
+    metrics.stand_by(lambda: True, lambda: False)
     assert samples(metrics)["lease_held",] == 1
     assert samples(metrics)["last_turn_timestamp_seconds",] <= time.time()
 
