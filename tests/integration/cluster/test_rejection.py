@@ -76,7 +76,7 @@ def test_a_search_that_has_begun_is_not_judged_as_a_new_one(kinds, tmp_path):
         assert_refused(search, Reason.INVALID_SPEC, "spec.training.length.epochs")
         begun = {"status": {"facts": {"uid": search.object["metadata"]["uid"], "startedAt": time.time()}}}
         stage.operator.kill()
-        where = ("-n", stage.namespace, "graphsearch", search.name)
+        where = ("-n", stage.namespace, "graphsearches", search.name)
         kinds.kubectl("patch", *where, "--subresource=status", "--type=merge", "-p", json.dumps(begun))
         stage.operator.start()
         assert search.wait().state == "Completed"

@@ -86,5 +86,5 @@ def test_epochs_are_taken_where_all_trials_are_of_one_kind(name: str) -> None:
 
 def test_the_epochs_of_a_preset_are_refused_as_well() -> None:
     """CIFAR's table has 200 of them."""
-    with pytest.raises(ManifestError, match="spec.training.length.epochs: "):
+    with pytest.raises(ManifestError, match=r"spec\.training\.length\.epochs: "):
         check_new(drawn("Through", "Cutoff").having(training={}).obj(), "search.yaml")
