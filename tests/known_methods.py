@@ -51,9 +51,9 @@ def alike(count: int, model: str, gate: str = "Through") -> GraphBuilder:
     return graph
 
 
-def stage(graph: str) -> Weights:
-    """Those of node 1 of an earlier graph of the list."""
-    return Weights(node=NodeOfGraph(graph=graph, node="1"))
+def stage(graph: str, node: str) -> Weights:
+    """Those of a node of an earlier graph of the list."""
+    return Weights(node=NodeOfGraph(graph=graph, node=node))
 
 
 MIXED = a_graph().trained("1", R32).label("1").trained("2", WRN).label("2").trained("3", R110).label("3")
@@ -77,25 +77,34 @@ KNOWN: dict[str, dict[str, Method]] = {
     "born-again": {
         "generation-1": Method(alike(1, R32), ENSEMBLE, "1"),
         "generation-2": Method(
-            STUDENT.frozen("2", R32, weights=stage("generation-1")).transfer("2", "1"), ENSEMBLE, "1 2"
+            a_graph()
+            .trained("2", R32)
+            .label("2")
+            .frozen("1", R32, weights=stage("generation-1", "1"))
+            .transfer("1", "2"),
+            ENSEMBLE,
+            "1 2",
         ),
         "generation-3": Method(
-            STUDENT.frozen("2", R32, weights=stage("generation-2"))
-            .frozen("3", R32, weights=stage("generation-1"))
+            a_graph()
+            .trained("3", R32)
+            .label("3")
+            .frozen("2", R32, weights=stage("generation-2", "2"))
+            .frozen("1", R32, weights=stage("generation-1", "1"))
             .ensemble("generations", "1", "2", "3")
-            .transfer("2", "1"),
+            .transfer("2", "3"),
             ENSEMBLE,
             "1 2 3",
         ),
     },
     "teacher-assistant": {
         "assistant": Method(
-            alike(1, "resnet20").frozen("2", R110).transfer("2", "1", loss=kd(2)),
+            a_graph().trained("2", "resnet20").label("2").frozen("3", R110).transfer("3", "2", loss=kd(2)),
             TARGET,
-            "1 2",
+            "2 3",
         ),
         "student": Method(
-            alike(1, "resnet8").frozen("2", "resnet20", weights=stage("assistant")).transfer("2", "1", loss=kd(2)),
+            alike(1, "resnet8").frozen("2", "resnet20", weights=stage("assistant", "2")).transfer("2", "1", loss=kd(2)),
             TARGET,
             "1 2",
         ),
@@ -151,7 +160,7 @@ KNOWN: dict[str, dict[str, Method]] = {
         "pseudo-label": Method(STUDENT.itself("1", "PseudoLabel"), TARGET, "1", True),
         "labels": Method(STUDENT, TARGET, "1"),
         "after-labels": Method(
-            a_graph().trained("1", R32, weights=stage("labels")).label("1").itself("1", "PseudoLabel"),
+            a_graph().trained("1", R32, weights=stage("labels", "1")).label("1").itself("1", "PseudoLabel"),
             TARGET,
             "1",
             True,

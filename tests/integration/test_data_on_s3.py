@@ -11,6 +11,7 @@ import pytest
 from e2e.cluster.object_store import BUCKET
 from e2e.cluster.processes import free_ports
 from PIL import Image
+from tests.unit.data.test_cifar import PIXELS, write_batch
 
 from graphtrial.contract import Checkpoint, Data, Part, Split
 from graphtrial.data import DataError, load, remote
@@ -92,6 +93,21 @@ def test_a_set_on_s3_is_read_whole(kind, kept, server, tmp_path, request, monkey
         monkeypatch.setattr(Bucket, "download", lambda *_: pytest.fail("downloaded again"))
         assert_whole(loaded(uri, cache, server))
         assert not [path for path in (cache / "fetched").iterdir() if path.suffix == ".tmp"]
+
+
+@pytest.mark.parametrize("form", ["archive", "objects"])
+def test_cifar_on_s3_is_read_in_both_forms(form, server, tmp_path, put, prefix):
+    """As its authors publish it, and as the files of its folder."""
+    folder = tmp_path / "cifar-100-python"
+    for name, pixels in (("train", PIXELS[:50]), ("test", PIXELS[50:])):
+        write_batch(folder / name, data=pixels, fine_labels=list(range(len(pixels))))
+        put(folder / name, f"{folder.name}/{name}")
+    with tarfile.open(tmp_path / "cifar-100-python.tar.gz", "w:gz") as tar:
+        tar.add(folder, folder.name)
+    put(tmp_path / "cifar-100-python.tar.gz", "cifar-100-python.tar.gz")
+    uri = f"s3://{BUCKET}/{prefix}/{folder.name}{'.tar.gz' if form == 'archive' else ''}"
+    data = load(Data(dataset="CIFAR100", uri=uri), Split.FULL, server=server)
+    assert (data.train.labels.tolist(), data.evaluation.labels.tolist()) == (list(range(50)), list(range(10)))
 
 
 def test_trials_of_a_node_fetch_once(archive, server, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Every recipe through ``graphsearch run``, as a user trains it: small networks, a few real images, one epoch."""
+"""Every recipe through ``graphsearch run``, as a user trains it: small networks, a few real images, four updates."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def scaled_down(recipe: str, images: Path) -> GraphSearch:
     manifest = read_manifest(FOLDER / f"{recipe}.yaml")
     spec = manifest.spec
     labelled = Labelled(count=40) if spec.data.labelled else None
-    epoch = Length(epochs=1)
-    sizes = {"length": epoch, "evaluate_every": epoch, "batch_size": 20, "unlabelled": UnlabelledChoice(batch_size=20)}
+    steps = Length(steps=4)
+    sizes = {"length": steps, "evaluate_every": steps, "batch_size": 20, "unlabelled": UnlabelledChoice(batch_size=20)}
     changes = {
         "graphs": tuple(map(small, spec.graphs)),
         "data": Data(dataset="ImageFolder", uri=str(images), image_size=32, labelled=labelled),

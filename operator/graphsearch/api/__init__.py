@@ -49,7 +49,7 @@ from graphsearch.api.search_status import (
     RungStatus,
     TrialCounts,
 )
-from graphsearch.api.space import EdgeKind, EdgeRule, Space
+from graphsearch.api.space import EdgeKind, EdgeRule, PossibleEdge, Space, possible_edges, rule_for
 from graphsearch.api.trainer import CheckpointChoice, Metrics, MetricsSource, Trainer
 from graphsearch.api.training import Preset, TrainingChoice, evaluations, resolve
 
@@ -90,6 +90,7 @@ __all__ = [
     "MetricsReason",
     "MetricsSource",
     "Outcome",
+    "PossibleEdge",
     "Preset",
     "Reason",
     "Rung",
@@ -107,8 +108,10 @@ __all__ = [
     "evaluations",
     "observed",
     "parse_manifest",
+    "possible_edges",
     "read_manifest",
     "resolve",
+    "rule_for",
     "timestamp",
     "write_manifest",
 ]

@@ -19,6 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from graphsearch.api.graphsearch import GraphSearch
+from graphsearch.api.lengths import length_problem
 from graphtrial.contract import problems
 
 
@@ -108,10 +109,14 @@ def check_new(manifest: GraphSearch, where: str) -> None:
     """What is asked of a search that is yet to begin; one that an earlier version has begun goes on as it is.
 
     Raises:
-        ManifestError: If no score reaches its goal, or each does.
+        ManifestError: If no score reaches its goal, or each does; or its trials would be of different lengths.
     """
-    if problem := manifest.spec.objective.problem():
-        raise ManifestError(where, [f"spec.objective.goal: {problem}"])
+    asked = {
+        "spec.objective.goal": manifest.spec.objective.problem(),
+        "spec.training.length.epochs": length_problem(manifest.spec),
+    }
+    if found := [f"{field}: {problem}" for field, problem in asked.items() if problem]:
+        raise ManifestError(where, found)
 
 
 def parse_manifest(text: str, where: str = "manifest") -> GraphSearch:

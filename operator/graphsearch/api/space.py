@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 
 from graphtrial.contract import (
     ATTENTION,
+    LABEL,
     UNLABELLED,
     GateType,
     IsolatedNodes,
@@ -199,3 +201,31 @@ class Space(Model):
             for position, model in enumerate(models)
             if rules and gives_logits_only(model)
         ]
+
+
+PossibleEdge = tuple[str, str, EdgeRule]
+"""Source, destination, and the rule that it is drawn by."""
+
+
+def rule_for(space: Space, source: str, destination: str) -> EdgeRule | None:
+    """The last rule that matches an edge; None: the space has no such edge."""
+    kind = EdgeKind.LABEL if source == LABEL else EdgeKind.SELF if source == destination else EdgeKind.TRANSFER
+    return next((rule for rule in reversed(space.edges) if _matches(rule, kind, source, destination)), None)
+
+
+def _matches(rule: EdgeRule, kind: EdgeKind, source: str, destination: str) -> bool:
+    """Label and self edges are matched only by rules that name them, a transfer edge also by one open end."""
+    if rule.kind is not None:
+        return rule.kind is kind
+    sources = (None, source) if kind is EdgeKind.TRANSFER else (source,)
+    destinations = (destination,) if kind is EdgeKind.SELF else (None, destination)
+    return rule.source in sources and rule.destination in destinations
+
+
+def possible_edges(space: Space) -> Iterator[PossibleEdge]:
+    """(source, destination, rule) of every edge of the space: label edges, then the others by source."""
+    names = [str(number) for number in range(1, space.nodes + 1)]
+    for source in (LABEL, *names):
+        for destination in names:
+            if rule := rule_for(space, source, destination):
+                yield source, destination, rule

@@ -23,6 +23,7 @@ from graphsearch.api import (
     ManifestError,
     Reason,
     SearchFacts,
+    check_new,
     observed,
 )
 from graphsearch.api import names as n
@@ -34,6 +35,7 @@ from graphsearch.api.wire import (
     search_status_to_wire,
     trial_from_object,
     unknown_fields,
+    where,
 )
 from graphsearch.cluster import jobs
 from graphsearch.cluster.alone import as_contender, search_of
@@ -275,6 +277,8 @@ class Worlds:
             return True
         try:
             manifest = self._manifest(entry)
+            if entry.shown.facts is None and not entry.is_alone:
+                check_new(manifest, where(entry.obj))
             settled = settle(manifest, reports=not entry.is_alone)
             refused = jobs.problems(settled, self._seat.install)
         except ManifestError as error:

@@ -6,7 +6,7 @@ from graphsearch.api import Outcome, Reason
 from graphsearch.report.graph_picture import View, draw
 from graphsearch.report.markup import Html, bullets, element, fold, join, paragraph, picture, section, table
 from graphsearch.report.record import Found, SearchRecord, contender_text, ranked
-from graphsearch.report.tables import finalist_rows
+from graphsearch.report.tables import finalist_rows, updates
 from graphsearch.report.wording import (
     METRICS,
     counted,
@@ -208,16 +208,26 @@ def comparison_section(record: SearchRecord) -> Html:
         "A repeat has the same seed for all, so that runs are compared in pairs; better or worse is said only where "
         "the 95 % t interval of the mean difference excludes zero. The intervals are not corrected for their number."
     )
+    steps = updates(record)
+    if steps:
+        told += " The contenders were not trained for equally many updates, so that part of a difference may be theirs."
     repeats = sorted({repeat for row in rows for repeat in row.scores})
-    head = ("Contender", "Mean ± std", "Runs", *(f"Repeat {repeat + 1}" for repeat in repeats))
+    head = (
+        "Contender",
+        "Mean ± std",
+        "Runs",
+        *(["Updates"] if steps else []),
+        *(f"Repeat {repeat + 1}" for repeat in repeats),
+    )
     cells = [
         (
             contender_text(row),
             mean_text(metric, row.mean, row.std),
             _runs(row),
+            *([", ".join(f"{taken:,}" for taken in steps[place]) or "–"] if steps else []),
             *(score_text(metric, row.scores.get(repeat)) for repeat in repeats),
         )
-        for row in rows
+        for place, row in enumerate(rows)
     ]
     listing = table("Scores on the test images", head, cells, numbers=range(1, len(head)), strong=0)
     chart = [picture("comparison", "Test score of each run, by contender")] if repeats else []

@@ -7,10 +7,9 @@ import statistics
 from collections import defaultdict
 from dataclasses import dataclass
 
-from graphsearch.api import AttemptEnd, Cost, GraphTrial, Outcome, RungStatus
+from graphsearch.api import AttemptEnd, Cost, GraphTrial, Outcome, RungStatus, possible_edges
 from graphsearch.report.record import SearchRecord, curve, evaluations_reached, last_result, ranked
 from graphsearch.report.wording import gate_of
-from graphsearch.search.space import possible_edges
 from graphsearch.search.status import cost, summarise
 from graphsearch.search.tally import fate
 from graphtrial.contract import GateType, Graph, Purpose
@@ -153,6 +152,20 @@ def finalist_rows(record: SearchRecord) -> list[FinalistRow]:
         if origin in trials
     ]
     return sorted(rows, key=lambda row: (row.mean is None, -(row.mean or 0.0), row.origin.index))
+
+
+def updates(record: SearchRecord) -> list[list[int]]:
+    """How many updates the runs of each row of the comparison took; empty where all took as many, as far as is known.
+
+    Trials of searches that an earlier version has begun may differ in it: there an epoch may be a pass over the
+    labelled images in one contender, and over the unlabelled ones in another.
+    """
+    found = []
+    for row in record.comparison:
+        runs = [trial for trial in record.of(Purpose.COMPARE) if set(trial.spec.contenders) == set(row.names)]
+        ended = [last_result(record, run) for run in runs if run.status.outcome is Outcome.SUCCEEDED]
+        found.append(sorted({result.steps for result in ended if result is not None and result.steps}))
+    return found if len(set(itertools.chain.from_iterable(found))) > 1 else []
 
 
 def best_trials(record: SearchRecord, count: int) -> list[GraphTrial]:

@@ -25,6 +25,7 @@ from graphtrial.contract import (
     image_side,
     is_built_in,
     model_size,
+    scored_ensemble,
     scored_nodes,
 )
 
@@ -122,7 +123,7 @@ def _distillation(found: Graph, score_of: ScoreOf, image_size: int) -> Graph:
 
 def _untrained(found: Graph, score_of: ScoreOf | None) -> list[Node]:
     """The networks of a graph, all to be trained from random weights; only the scored ones if a score is given."""
-    names = {node.name for node in found.nodes} if score_of is None else _scored(found, score_of)
+    names = {node.name for node in found.nodes} if score_of is None else set(scored_nodes(found, score_of))
     models = {node.name: node.model for node in found.nodes}
     return [
         Node(name=node.name, model=models[node.follows] if node.follows else node.model)
@@ -134,26 +135,13 @@ def _untrained(found: Graph, score_of: ScoreOf | None) -> list[Node]:
 def _graph(
     found: Graph, nodes: list[Node], edges: list[Edge], score_of: ScoreOf, members: list[Node] | None = None
 ) -> Graph:
-    ensemble = _ensemble(found)
+    ensemble = scored_ensemble(found)
     if score_of is ScoreOf.ENSEMBLE and (ensemble or members):
         ensemble = ensemble or Node(name="ensemble", kind=NodeKind.ENSEMBLE, members=(nodes[0].name,))
         names = tuple(node.name for node in members) if members else ensemble.members
         nodes = [*nodes, ensemble.model_copy(update={"members": names})]
     target = found.target_name if any(node.name == found.target_name for node in nodes) else nodes[0].name
     return Graph(nodes=tuple(nodes), edges=tuple(edges), target=target)
-
-
-def _scored(found: Graph, score_of: ScoreOf) -> set[str]:
-    ensemble = _ensemble(found)
-    if score_of is ScoreOf.ENSEMBLE and ensemble:
-        return set(ensemble.members)
-    return set(scored_nodes(found, score_of))
-
-
-def _ensemble(found: Graph) -> Node | None:
-    """The ensemble that is scored: the target if it is one, else the first."""
-    ensembles = [node for node in found.nodes if node.kind is NodeKind.ENSEMBLE]
-    return next((node for node in ensembles if node.name == found.target_name), next(iter(ensembles), None))
 
 
 def _label(node: Node) -> Edge:

@@ -10,12 +10,12 @@ import functools
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from graphsearch.api import EdgeKind, EdgeRule, Space
+from graphsearch.api import EdgeRule, PossibleEdge, Space, possible_edges
 from graphtrial.contract import (
     ATTENTION,
     LABEL,
@@ -35,7 +35,6 @@ from graphtrial.contract import (
 
 _TRIES = 1000
 _T = TypeVar("_T")
-_Possible = tuple[str, str, EdgeRule]
 
 
 class EmptySpaceError(Exception):
@@ -59,28 +58,13 @@ def draw(space: Space, score_of: ScoreOf, seed: int, index: int) -> Graph:
     )
 
 
-def _drawn(space: Space, edges: Sequence[_Possible], generator: random.Random) -> Graph | None:
+def _drawn(space: Space, edges: Sequence[PossibleEdge], generator: random.Random) -> Graph | None:
     """One draw, with its isolated nodes settled; None where the rules of graphs or of the space forbid it."""
     try:
         graph = _Draw(space, edges, generator).graph()
     except ValidationError:
         return None
     return graph and settle_isolated(graph, space.isolated_nodes)
-
-
-def rule_for(space: Space, source: str, destination: str) -> EdgeRule | None:
-    """The last rule that matches an edge; None: the space has no such edge."""
-    kind = EdgeKind.LABEL if source == LABEL else EdgeKind.SELF if source == destination else EdgeKind.TRANSFER
-    return next((rule for rule in reversed(space.edges) if _matches(rule, kind, source, destination)), None)
-
-
-def _matches(rule: EdgeRule, kind: EdgeKind, source: str, destination: str) -> bool:
-    """Label and self edges are matched only by rules that name them, a transfer edge also by one open end."""
-    if rule.kind is not None:
-        return rule.kind is kind
-    sources = (None, source) if kind is EdgeKind.TRANSFER else (source,)
-    destinations = (destination,) if kind is EdgeKind.SELF else (None, destination)
-    return rule.source in sources and rule.destination in destinations
 
 
 def choices_of(rule: EdgeRule, source: str) -> tuple[LossType | None, ...]:
@@ -90,15 +74,6 @@ def choices_of(rule: EdgeRule, source: str) -> tuple[LossType | None, ...]:
     if rule.ema:
         return (*rule.losses, None)
     return rule.losses or (LossType.KL,)
-
-
-def possible_edges(space: Space) -> Iterator[_Possible]:
-    """(source, destination, rule) of every edge of the space: label edges, then the others by source."""
-    names = [str(number) for number in range(1, space.nodes + 1)]
-    for source in (LABEL, *names):
-        for destination in names:
-            if rule := rule_for(space, source, destination):
-                yield source, destination, rule
 
 
 def nominal_size(space: Space) -> int | None:
@@ -138,7 +113,7 @@ def _is_continuous(space: Space) -> bool:
 
 
 def _ways_by_node(
-    space: Space, edges: Sequence[_Possible], names: Sequence[str]
+    space: Space, edges: Sequence[PossibleEdge], names: Sequence[str]
 ) -> tuple[dict[str, int], dict[tuple[str, str], bool]]:
     """For each node the ways it can be drawn as one that learns, and for each pair whether the first may follow."""
     learning = {name: len(space.auxiliary_models if name != names[0] else space.target_models) for name in names}
@@ -184,7 +159,7 @@ def _following(node: Node, follows: Mapping[str, str]) -> Node:
 class _Draw:
     """One draw; ``random()`` is the only call on the generator, whose other methods change between Pythons."""
 
-    def __init__(self, space: Space, possible: Sequence[_Possible], generator: random.Random) -> None:
+    def __init__(self, space: Space, possible: Sequence[PossibleEdge], generator: random.Random) -> None:
         self.space = space
         self.possible = possible
         self.generator = generator

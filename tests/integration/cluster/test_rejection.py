@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import time
 
 import pytest
 from e2e.cluster.simulated_node import Fault
@@ -64,6 +65,23 @@ def test_what_the_api_server_cannot_judge_is_not_accepted(kinds, stage, number, 
     kinds.kubectl("-n", stage.namespace, "apply", "-f", "-", input=json.dumps(manifest))
     kind = "graphtrials" if manifest["kind"] == "GraphTrial" else "graphsearches"
     assert_refused(Search(kinds, stage.namespace, name), Reason.INVALID_SPEC, row.field, kind)
+
+
+def test_a_search_that_has_begun_is_not_judged_as_a_new_one(kinds, tmp_path):
+    """A new one of trials with unequal epochs is not accepted; one that an earlier version has begun goes on."""
+    rules = [
+        {"kind": "Label", "gates": ["Through"]},
+        {"kind": "Self", "losses": ["Consistency"], "gates": ["Through", "Cutoff"]},
+    ]
+    with a_stage(kinds, tmp_path, pace=0.2) as stage:
+        search = apply(kinds, stage.namespace, quick().with_edges(*rules), "unequal")
+        assert_refused(search, Reason.INVALID_SPEC, "spec.training.length.epochs")
+        begun = {"status": {"facts": {"uid": search.object["metadata"]["uid"], "startedAt": time.time()}}}
+        stage.operator.kill()
+        where = ("-n", stage.namespace, "graphsearches", search.name)
+        kinds.kubectl("patch", *where, "--subresource=status", "--type=merge", "-p", json.dumps(begun))
+        stage.operator.start()
+        assert search.wait().state == "Completed"
 
 
 @pytest.mark.parametrize("field", ON_THIS_INSTALLATION)

@@ -63,6 +63,11 @@ NODE_RULES = {
         "graph.nodes[3].name: 'ensemble' is the ensemble's score; choose another name",
         TWO.ensemble("ensemble", "1", "2").ensemble("e", "1"),
     ),
+    "no ensemble beside the target is called as its score": Rule(
+        TWO.ensemble("ensemble", "1", "2").ensemble("e", "1").aiming_at("e"),
+        "graph.nodes[2].name: 'ensemble' is the ensemble's score; choose another name",
+        TWO.ensemble("e", "1").ensemble("ensemble", "1", "2").aiming_at("ensemble"),
+    ),
     "names are unique": Rule(
         ONE.trained("1"), "graph.nodes[1].name: '1' is used twice; names are unique in a graph", ONE.trained("2")
     ),

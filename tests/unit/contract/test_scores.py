@@ -100,12 +100,14 @@ def test_a_graph_in_which_the_scored_node_learns_nothing_is_refused(
         (MIXED.aiming_at("3"), TARGET, ("3",)),
         (MIXED, ENSEMBLE, ("1", "2", "3")),
         (MIXED.ensemble("e", "3", "2"), ENSEMBLE, ("3", "2")),
+        (MIXED.ensemble("e", "3", "2").ensemble("f", "1", "2"), ENSEMBLE, ("3", "2")),
+        (MIXED.ensemble("e", "3", "2").ensemble("f", "1", "2").aiming_at("f"), ENSEMBLE, ("1", "2")),
         (MIXED.ensemble("e", "1", "2"), BEST, ("1", "3")),
         (MIXED.trained("random").transfer("random", "1"), BEST, ("1", "3")),
     ],
 )
 def test_a_score_reads_the_nodes_of_its_mode(builder: GraphBuilder, score_of: ScoreOf, expected: tuple[str, ...]):
-    """The target; the members of the ensemble or all nodes; every node that learns."""
+    """The target; the members of the ensemble, the target's if there are several, or all nodes; whoever learns."""
     assert scored_nodes(builder.obj(), score_of) == expected
 
 

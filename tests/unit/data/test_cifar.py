@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import struct
+import tarfile
 
 import numpy as np
 import pytest
@@ -90,9 +91,55 @@ def test_a_search_does_not_read_the_test_images(cifar10):
 
 
 def test_another_set_in_the_folder_is_refused(cifar100):
-    """The message names the folder that torchvision would have made."""
-    with pytest.raises(DataError, match=r"holds no folder cifar-10-batches-py; give the folder that torchvision"):
+    """The message names the folder and the archive that would be right."""
+    with pytest.raises(
+        DataError, match=r"holds no folder with data_batch_1 in it; give cifar-10-batches-py, .*tar\.gz"
+    ):
         load(Data(dataset="CIFAR10", uri=str(cifar100)), Split.SEARCH)
+
+
+def packed(folder, target):
+    """A tar of the set's own folder as published ones are, with its files in another order than theirs."""
+    with tarfile.open(target, "w:gz" if target.suffix == ".gz" else "w") as tar:
+        tar.add(folder, folder.name, recursive=False)
+        for path in sorted(folder.iterdir(), reverse=True):
+            tar.add(path, f"{folder.name}/{path.name}")
+    return target
+
+
+@pytest.mark.parametrize("dataset", ["CIFAR10", "CIFAR100"])
+@pytest.mark.parametrize("form", ["folder", "tar", "tar.gz"])
+def test_the_set_is_the_same_in_every_form(request, tmp_path, dataset, form):
+    """Its own folder and its archive hold what torchvision's root holds; the digest is the same, too."""
+    root = request.getfixturevalue(dataset.lower())
+    (folder,) = (path for path in root.iterdir() if path.is_dir())
+    given = folder if form == "folder" else packed(folder, tmp_path / f"{folder.name}.{form}")
+    one, other = (load(Data(dataset=dataset, uri=str(uri)), Split.FULL) for uri in (root, given))
+    assert one.train_digest == other.train_digest
+    for there, here in ((one.train, other.train), (one.evaluation, other.evaluation)):
+        assert torch.equal(there.images, here.images)
+        assert torch.equal(there.labels, here.labels)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_an_archive_that_is_cut_off_is_named(cifar10, tmp_path, share):
+    """As a download that broke off leaves it."""
+    archive = packed(cifar10 / "cifar-10-batches-py", tmp_path / "cifar-10-python.tar.gz")
+    archive.write_bytes(archive.read_bytes()[: int(share * archive.stat().st_size)])
+    with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz is cut off or no tar archive .*; download it again"):
+        load(Data(dataset="CIFAR10", uri=str(archive)), Split.SEARCH)
+
+
+def test_a_batch_is_named_with_its_archive(cifar10, tmp_path):
+    """One that is missing, and one that is damaged."""
+    folder = cifar10 / "cifar-10-batches-py"
+    (folder / "data_batch_3").write_bytes(b"")
+    damaged = packed(folder, tmp_path / "damaged.tar")
+    (folder / "data_batch_3").unlink()
+    missing = packed(folder, tmp_path / "missing.tar")
+    for archive, words in ((damaged, "is cut off or no CIFAR batch"), (missing, "is missing: the set is incomplete")):
+        with pytest.raises(DataError, match=f"{archive.name}: cifar-10-batches-py/data_batch_3 {words}"):
+            load(Data(dataset="CIFAR10", uri=str(archive)), Split.SEARCH)
 
 
 def test_a_missing_batch_is_named(cifar10):

@@ -129,7 +129,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     """As in a shell."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "data").mkdir()
-    with pytest.raises(DataError, match=f"{tmp_path}/data holds no folder cifar-10-batches-py"):
+    with pytest.raises(DataError, match=f"{tmp_path}/data holds no folder with data_batch_1 in it"):
         load(Data(dataset="CIFAR10", uri="~/data"), Split.SEARCH)
 
 

@@ -112,6 +112,18 @@ def test_an_ensemble_node_averages_what_it_says_over_its_members(average, expect
     assert (scores.score, scores.nodes["mean"]) == (expected, expected)
 
 
+def test_of_several_ensembles_the_target_is_scored():
+    """With its own members and its own way of averaging."""
+    sure, doubtful = wrong(0, 1, 2), wrong(1, 2)
+    sure[0] = torch.tensor([0.0, 100.0, 0.0])
+    first = {"name": "first", "kind": "Ensemble", "members": ["1", "2", "3"]}
+    second = {**first, "name": "second", "average": "Probabilities"}
+    given = graph(nodes=[*graph().to_json()["nodes"], first, second], target="second")
+    evaluate, _ = evaluator(given, {"1": sure, "2": doubtful, "3": doubtful}, score_of="Ensemble")
+    scores = evaluate()
+    assert (scores.score, scores.nodes["first"], scores.nodes["ensemble"]) == (0.5, 0.25, 0.5)
+
+
 def test_an_ensemble_with_a_member_that_is_not_trained_has_no_score():
     """Its members are then not the graph's ensemble."""
     evaluate, _ = evaluator(graph(), {"1": RIGHT, "3": RIGHT})

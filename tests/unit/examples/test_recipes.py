@@ -178,3 +178,11 @@ def test_a_recipe_is_scored_by_something_that_learns():
     """Ensembles where the method is one (Independent, Born-Again, chapter 4), else the node that is asked for."""
     ensembles = {recipe for recipe in RECIPES if manifest_of(recipe).spec.objective.score_of is ScoreOf.ENSEMBLE}
     assert ensembles == {"independent", "born-again", "found-4-11a", "found-4-11b"}
+
+
+@pytest.mark.parametrize("recipe", ["born-again", "teacher-assistant"])
+def test_no_two_stages_start_from_the_same_weights(recipe: str):
+    """First weights follow from the seed, which stages share, and the name of the node."""
+    stages = [graph for graph in manifest_of(recipe).spec.graphs if graph.name != "chain"]
+    students = [node.name for graph in stages for node in graph.nodes if node.kind is NodeKind.TRAINED]
+    assert len(set(students)) == len(students) == len(stages)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
-from graphsearch.api import GraphSearch, Space, read_manifest, resolve
+from graphsearch.api import GraphSearch, Space, possible_edges, read_manifest, resolve
 from graphsearch.cli.main import main
 from graphsearch.search.settled import settle
-from graphsearch.search.space import distinct_size, draw, nominal_size, possible_edges
+from graphsearch.search.space import distinct_size, draw, nominal_size
 from graphtrial.contract import LABEL, Length, LossType, Node, NodeKind, ScoreOf
 
 FOLDER = Path(__file__).parents[3] / "examples/searches"

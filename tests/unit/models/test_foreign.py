@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.unit.models.networks import images, network
 
-from graphtrial.models import ModelError, Output, build, is_observed, observe
+from graphtrial.models import ModelError, Output, build, check_training, is_observed, observe
 
 NUMBERS = itertools.count()
 
@@ -125,6 +125,12 @@ def test_a_function_of_the_users_own_gives_a_module(importable):
         network(f"{name}:make")
 
 
+HOLDING = """
+    import threading
+    made = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, classes))
+    made.lock = threading.Lock()
+    return made
+"""
 OBSERVED = """
 from graphtrial.models import Output
 
@@ -169,6 +175,52 @@ def test_what_a_model_of_the_users_own_gives_is_checked(importable, output, mess
     name = importable(OBSERVED.replace("{output}", output))
     with pytest.raises(ModelError, match=f"^{name}:Mine:? {message}"):
         network(f"{name}:Mine")
+
+
+TRAINED = """
+class Mine(nn.Module):
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.norm, self.drop, self.seen = nn.BatchNorm2d(channels), nn.Dropout(), 0
+        self.linear = nn.Linear(channels, classes)
+
+    def forward(self, images):
+        self.seen += self.training
+        logits = self.linear(self.drop(self.norm(images).mean((2, 3))))
+        return {output} if self.training else logits
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("(logits, logits)", r"gives tuple for two images; it should give logits \[2, 10\]"),
+        ("logits[:, :3]", r"gives \[2, 3\] for two images; it should give logits \[2, 10\]"),
+        ("logits[5]", "cannot take images of 3 channels and 32 pixels: IndexError"),
+    ],
+)
+def test_what_a_model_gives_in_training_mode_is_checked(importable, output, message):
+    """It may be something else than in evaluation mode."""
+    name = f"{importable(TRAINED.replace('{output}', output))}:Mine"
+    with pytest.raises(ModelError, match=f"^{name} in training mode {message}"):
+        check_training(name, network(name), classes=10, channels=3, image_size=32)
+
+
+def test_a_check_in_training_mode_changes_nothing(importable):
+    """Neither statistics nor what else a pass leaves in a module."""
+    name = f"{importable(TRAINED.replace('{output}', 'logits'))}:Mine"
+    model = network(name)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    check_training(name, model, classes=10, channels=3, image_size=32)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert (model.seen, model.training) == (0, True)
+
+
+def test_a_model_that_cannot_be_copied_is_told(importable):
+    """One that holds something of the system's."""
+    name = f"{importable('def make(classes, channels):' + HOLDING)}:make"
+    with pytest.raises(ModelError, match=f"^{name} cannot be copied: TypeError"):
+        check_training(name, network(name), classes=10, channels=3, image_size=32)
 
 
 def test_the_output_of_the_rooms_own_networks_is_the_type_that_users_import():

@@ -13,7 +13,7 @@ from graphsearch.api import Attempt, AttemptEnd, Decision, Outcome, Rung
 from graphsearch.report import SearchRecord
 from graphsearch.report.found_sections import comparison_section, headline
 from graphsearch.report.search_sections import cost_section, gates_section
-from graphsearch.report.tables import GateSet, gate_sets, wall_clock
+from graphsearch.report.tables import GateSet, gate_sets, updates, wall_clock
 from graphtrial.contract import GateType, Graph, Labelled, Purpose
 
 TWO = """
@@ -205,3 +205,30 @@ def test_where_few_images_are_labelled_the_report_says_so(whole: SearchRecord) -
     assert (told in str(comparison_section(few)), told in str(comparison_section(whole))) == (True, False)
     assert "after training on 1,300 labelled images of the full training set" in str(headline(few))
     assert "after training on the full training set" in str(headline(whole))
+
+
+def with_steps(record: SearchRecord, of_found: int, of_others: int) -> SearchRecord:
+    """The same record, with runs of the comparison that took so many updates."""
+    found = set(record.comparison[0].names)
+    taken = {t.index: of_found if set(t.spec.contenders) == found else of_others for t in record.of(Purpose.COMPARE)}
+    results = {
+        index: tuple(result.model_copy(update={"steps": taken.get(index, 0)}) for result in of_one)
+        for index, of_one in record.results.items()
+    }
+    return replace(record, results=results)
+
+
+def test_contenders_of_unequal_length_are_told_apart(whole: SearchRecord) -> None:
+    """In the table of the comparison, with what it means."""
+    html = str(comparison_section(with_steps(whole, 1080, 90)))
+    table = rows(html, "Scores on the test images")
+    assert [row[3] for row in table] == ["Updates", "1,080", *["90"] * (len(table) - 2)]
+    assert "not trained for equally many updates" in html
+
+
+@pytest.mark.parametrize("steps", [0, 90])
+def test_equal_or_unknown_lengths_are_not_listed(whole: SearchRecord, steps: int) -> None:
+    """A column of equal numbers says nothing."""
+    record = with_steps(whole, steps, steps)
+    assert updates(record) == []
+    assert "Updates" not in str(comparison_section(record))

@@ -7,7 +7,7 @@ from tests.searches import a_search
 
 from graphsearch.api import Baseline
 from graphsearch.search.contenders import baseline_graph, found_name, merge_equal
-from graphtrial.contract import Graph, ScoreOf
+from graphtrial.contract import Graph, ScoreOf, scored_ensemble, scored_nodes
 
 MODELS = {"1": "resnet8", "2": "resnet32", "3": "wrn-28-2"}
 
@@ -116,6 +116,21 @@ def test_every_baseline_of_an_ensemble_is_a_graph(baseline, target, score_of):
     assert all((node.members, str(node.average)) == (("2", "3"), "Probabilities") for node in kept)
     scored = score_of is ScoreOf.ENSEMBLE or (target == "mean" and score_of is ScoreOf.TARGET_NODE)
     assert bool(kept) or not scored
+
+
+@pytest.mark.parametrize("baseline", list(Baseline))
+@pytest.mark.parametrize("target", ["", "other"])
+def test_of_two_ensembles_a_baseline_has_the_one_that_is_scored(baseline, target):
+    """The target, or else the first: the trainer scores the members of the same one."""
+    extra = [
+        {"name": "mean", "kind": "Ensemble", "members": ["1", "2"]},
+        {"name": "other", "kind": "Ensemble", "members": ["2", "3"], "average": "Probabilities"},
+    ]
+    found = a_graph([edge("Label", name) for name in MODELS], extra=extra, target=target)
+    graph = baseline_graph(baseline, found, ScoreOf.ENSEMBLE, 32)
+    expected = scored_ensemble(found)
+    assert scored_nodes(found, ScoreOf.ENSEMBLE) == expected.members
+    assert (expected.name, scored_ensemble(graph)) == (target or "mean", expected)
 
 
 def test_equal_graphs_become_one_contender():

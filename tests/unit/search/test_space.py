@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphsearch.api import Space
-from graphsearch.search.space import EmptySpaceError, distinct_size, draw, nominal_size, possible_edges, rule_for
+from graphsearch.api import Space, possible_edges, rule_for
+from graphsearch.search.space import EmptySpaceError, distinct_size, draw, nominal_size
 from graphtrial.contract import GateType, Graph, NodeKind, ScoreOf, graph_digest, score_violations
 
 FOUR = ["Through", "Cutoff", "Linear", "Correct"]

@@ -207,3 +207,34 @@ def test_batches_of_one_are_refused_where_batch_norm_would_see_one_value(tmp_pat
     assert made["1"].training
     with pytest.raises(RefusedError, match=r"training\.batchSize: node '1', a resnet18, cannot learn from one image"):
         networks(tmp_path, graph=graph_of({"name": "1", "model": "resnet18"}), training=one)
+
+
+def logits_and_more(classes, channels):
+    """A network that gives a tuple in training mode."""
+
+    class Auxiliary(torch.nn.Sequential):
+        def forward(self, images):
+            logits = super().forward(images)
+            return (logits, logits) if self.training else logits
+
+    return Auxiliary(torch.nn.Flatten(), torch.nn.Linear(channels * 64, classes))
+
+
+def test_a_model_that_gives_no_logits_in_training_mode_is_refused_where_it_is_trained(tmp_path):
+    """With its field; as a frozen teacher it is never run in that mode, unless on batch statistics."""
+    model = f"{__name__}:logits_and_more"
+    uri = str(tmp_path / "weights.pt")
+    torch.save(logits_and_more(10, 1).state_dict(), uri)
+    message = rf"^graph.nodes\[1\].model: {model} in training mode gives tuple for two images"
+    nodes = [{"name": "1", "model": "resnet8"}, {"name": "2", "model": model}]
+    graph = {"nodes": nodes, "edges": [label_edge("1"), label_edge("2")]}
+    with pytest.raises(RefusedError, match=message):
+        networks(tmp_path, graph=graph)
+    taught = {
+        "nodes": [nodes[0], nodes[1] | {"kind": "Frozen", "weights": {"uri": uri}}],
+        "edges": [label_edge("1"), transfer_edge("2", "1")],
+    }
+    made, spec = networks(tmp_path, graph=taught)
+    assert set(made) == {"1", "2"}
+    with pytest.raises(RefusedError, match=message):
+        networks(tmp_path, graph=taught, training=spec.training.to_json() | {"frozenBatchNorm": False})

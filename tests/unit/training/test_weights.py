@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 
 import pytest
 import safetensors.torch
@@ -12,7 +14,8 @@ from torchvision.models import get_model, get_model_weights
 
 from graphtrial.contract import TrialSpec
 from graphtrial.models import build
-from graphtrial.storage import Corrupt, Missing, open_store
+from graphtrial.storage import Unreachable, open_store
+from graphtrial.storage.s3 import S3Store
 from graphtrial.training.checkpoint import TrialFolder
 from graphtrial.training.errors import RefusedError
 from graphtrial.training.networks import build_networks, publish
@@ -128,29 +131,68 @@ def test_a_dictionary_of_other_things_is_refused(tmp_path, content, message):
         start(tmp_path, {"uri": (tmp_path / "other.pt").as_uri()})
 
 
-@pytest.mark.parametrize("name", ["bad.pt", "bad.safetensors"])
-def test_what_cannot_be_read_is_corrupt(tmp_path, name):
-    """An error of the store, which names the file; a pickle is never run."""
-    (tmp_path / name).write_bytes(b"bad")
-    with pytest.raises(Corrupt, match=f"{name} cannot be read"):
+SPOILT = {
+    "bad.safetensors": (lambda path: path.write_bytes(b"bad"), "cannot be read as safetensors"),
+    "bad.pt": (lambda path: path.write_bytes(b"bad"), "cannot be read by torch.load with weights_only"),
+    "module.pt": (lambda path: torch.save(source(), path), "cannot be read by torch.load with weights_only"),
+    "list.pt": (lambda path: torch.save([torch.zeros(3)], path), "holds a list and not a dictionary"),
+    "nowhere.pt": (lambda _: None, "does not exist"),
+    "folder.pt": (lambda path: path.mkdir(), "is a folder and no object"),
+    "numbered.pt": (lambda path: torch.save({1: torch.zeros(3)}, path), "holds 1 and not tensors by name"),
+    "nested.pt": (
+        lambda path: torch.save({"weights": [1], "model": "resnet8", "train_digest": ""}, path),
+        "holds list and not tensors by name",
+    ),
+    "sparse.pt": (
+        lambda path: torch.save(changed(lambda bias: bias.to_sparse()), path),
+        "has a linear.bias of torch.float32, torch.sparse_coo; a network has dense, real tensors",
+    ),
+    "complex.pt": (
+        lambda path: torch.save(changed(lambda bias: bias.to(torch.complex64)), path),
+        "has a linear.bias of torch.complex64, torch.strided; a network has dense, real tensors",
+    ),
+    "nan.pt": (lambda path: torch.save(changed(lambda bias: bias * math.nan), path), "has a linear.bias that is not"),
+    "inf.safetensors": (
+        lambda path: safetensors.torch.save_file(changed(lambda bias: bias / 0), path),
+        "has a linear.bias that is not finite",
+    ),
+}
+"""What a user may name that no network can start from, and what is said of it."""
+
+
+def changed(change):
+    """Good weights with another bias of the head."""
+    weights = {name: value.contiguous() for name, value in source().state_dict().items()}
+    return weights | {"linear.bias": change(weights["linear.bias"])}
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_no_network_can_start_from_is_refused(tmp_path, name):
+    """With its field and its file: another attempt would find the same. A pickle is never run."""
+    make, message = SPOILT[name]
+    make(tmp_path / name)
+    with pytest.raises(RefusedError, match=rf"^graph.nodes\[0\].weights.uri: .*{re.escape(name)} {message}"):
         start(tmp_path, {"uri": (tmp_path / name).as_uri()})
-    torch.save(source(), tmp_path / "module.pt")
-    with pytest.raises(Corrupt, match=r"module\.pt cannot be read by torch.load with weights_only"):
-        start(tmp_path, {"uri": (tmp_path / "module.pt").as_uri()})
 
 
-def test_what_is_not_there_is_missing(tmp_path):
-    """An error of the store."""
-    with pytest.raises(Missing, match=r"nowhere\.pt"):
-        start(tmp_path, {"uri": (tmp_path / "nowhere.pt").as_uri()})
-
-
-def test_an_object_that_does_not_agree_with_its_digest_is_corrupt(tmp_path):
+def test_an_object_that_does_not_agree_with_its_digest_is_refused(tmp_path):
     """A copy without digest is taken at its word, one with another digest is not."""
     uri = published(tmp_path, source())
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "made.pt")
-    with pytest.raises(Corrupt, match=r"made\.pt is corrupt"):
+    with pytest.raises(RefusedError, match=r"weights.uri: .*made\.pt is corrupt"):
         start(tmp_path, {"uri": uri})
+
+
+def test_a_store_that_fails_is_not_the_users_fault(tmp_path, monkeypatch):
+    """Another attempt may find it well again."""
+
+    def fails(*_args, **_settings):
+        raise Unreachable("s3://weights/one.pt: the S3 server does not answer")
+
+    monkeypatch.setattr(S3Store, "read", fails)
+    with pytest.raises(Unreachable):
+        start(tmp_path, {"uri": "s3://weights/one.pt"})
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ from graphtrial.contract.graph_rules import (
     ScoreOf,
     needed_nodes,
     score_violations,
+    scored_ensemble,
     scored_nodes,
     settle_isolated,
 )
@@ -185,6 +186,7 @@ __all__ = [
     "refuse",
     "score_modes",
     "score_violations",
+    "scored_ensemble",
     "scored_nodes",
     "settle_isolated",
     "takes_torchvision_weights",

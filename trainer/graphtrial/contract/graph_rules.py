@@ -94,14 +94,18 @@ def scored_nodes(graph: Graph, score_of: ScoreOf) -> tuple[str, ...]:
         case ScoreOf.TARGET_NODE:
             return (graph.target_name,)
         case ScoreOf.ENSEMBLE:
-            ensembles = [node for node in graph.nodes if node.kind is NodeKind.ENSEMBLE]
-            if ensembles:
-                return ensembles[0].members
-            return tuple(node.name for node in graph.nodes)
+            ensemble = scored_ensemble(graph)
+            return ensemble.members if ensemble else tuple(node.name for node in graph.nodes)
         case ScoreOf.BEST_NODE:
             trained = [node.name for node in graph.nodes if node.kind in (NodeKind.TRAINED, NodeKind.EMA)]
             # A random node may be lucky, and could not be trained again for its score.
             return tuple(name for name in trained if _learns(graph, name)) or tuple(trained)
+
+
+def scored_ensemble(graph: Graph) -> Node | None:
+    """The Ensemble node that ``ScoreOf.ENSEMBLE`` reads: the target if it is one, else the first; None without any."""
+    ensembles = [node for node in graph.nodes if node.kind is NodeKind.ENSEMBLE]
+    return next((node for node in ensembles if node.name == graph.target_name), next(iter(ensembles), None))
 
 
 def needed_nodes(graph: Graph, score_of: ScoreOf) -> frozenset[str]:
@@ -168,11 +172,11 @@ def _learns(graph: Graph, name: str) -> bool:
 
 def _names(graph: Graph) -> Iterator[Violation]:
     seen: set[str] = set()
-    first_ensemble = next((node.name for node in graph.nodes if node.kind is NodeKind.ENSEMBLE), None)
+    scored = scored_ensemble(graph)
     for position, node in enumerate(graph.nodes):
         if node.name == LABEL:
             yield Violation(("nodes", position, "name"), f"{LABEL!r} is the ground truth; choose another name")
-        if node.name == ENSEMBLE != first_ensemble:
+        if node.name == ENSEMBLE and node is not scored:
             yield Violation(("nodes", position, "name"), f"{ENSEMBLE!r} is the ensemble's score; choose another name")
         if node.name in seen:
             yield Violation(("nodes", position, "name"), f"{node.name!r} is used twice; names are unique in a graph")

@@ -18,7 +18,7 @@ LABEL = "Label"
 """The source of a label edge: node 0, the one-hot ground truth (spec 1.1)."""
 
 ENSEMBLE = "ensemble"
-"""What the ensemble's score is called among the nodes' (4.10); of the nodes only the first Ensemble may be."""
+"""What the ensemble's score is called among the nodes' (4.10); of the nodes only the Ensemble that is scored may be."""
 
 Name = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$")]
 Reference = Annotated[str, Field(min_length=1, max_length=1024)]

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as ``torchvision.datasets`` leaves them on disk: pickled batches in one folder.
+"""CIFAR-10 and CIFAR-100 as they are published: pickled batches in one folder, extracted or in their archive.
 
 The batches are read here and not through torchvision, whose only check is the MD5 of the published archives: it
 refuses every other set in this layout (fewer images, corrected labels), calls a half-downloaded one "not found or
@@ -16,6 +16,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from graphtrial.data.files import Files, find_files
 from graphtrial.data.images import DataError, Part
 
 _SIDE = 32
@@ -24,6 +25,7 @@ _PLANES = (3, _SIDE, _SIDE)
 
 class _Layout(NamedTuple):
     folder: str
+    archive: str
     train: tuple[str, ...]
     test: tuple[str, ...]
     labels: str
@@ -32,52 +34,65 @@ class _Layout(NamedTuple):
 
 _LAYOUTS = {
     "CIFAR10": _Layout(
-        "cifar-10-batches-py", tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",), "labels", 10
+        "cifar-10-batches-py",
+        "cifar-10-python.tar.gz",
+        tuple(f"data_batch_{number}" for number in range(1, 6)),
+        ("test_batch",),
+        "labels",
+        10,
     ),
-    "CIFAR100": _Layout("cifar-100-python", ("train",), ("test",), "fine_labels", 100),
+    "CIFAR100": _Layout("cifar-100-python", "cifar-100-python.tar.gz", ("train",), ("test",), "fine_labels", 100),
 }
 
 
-def read_cifar(dataset: str, root: Path, *, train: bool) -> Part:
-    """The training or the test images of ``CIFAR10`` or ``CIFAR100`` below torchvision's root folder.
+def find_cifar(dataset: str, path: Path, *, cache: str) -> Files:
+    """The files of ``CIFAR10`` or ``CIFAR100``: in their folder, below torchvision's root, or in an archive.
+
+    Raises:
+        DataError: If they are in none of these, or the archive is damaged.
+    """
+    layout = _LAYOUTS[dataset]
+    expected = f"give {layout.folder}, the folder above it, {layout.archive} or another tar of it"
+    # A search reads no test images, so that only the training's tell the root.
+    return find_files(path, layout.train[:1], (layout.folder,), expected, cache=cache)
+
+
+def read_cifar(dataset: str, files: Files, *, train: bool) -> Part:
+    """The training or the test images of ``CIFAR10`` or ``CIFAR100``.
 
     Raises:
         DataError: If a file is missing, cut off or not what it should be.
     """
     layout = _LAYOUTS[dataset]
-    folder = root / layout.folder
-    if not folder.is_dir():
-        message = (
-            f"data.uri: {root} holds no folder {layout.folder}; give the folder that torchvision.datasets.{dataset} "
-            "downloads to, with the archive extracted"
-        )
+    names = layout.train if train else layout.test
+    if missing := [name for name in names if name not in files.entries]:
+        where = files.where(missing[0])
+        message = f"{where} is missing: the set is incomplete; download it again, or extract the whole archive"
         raise DataError(message)
-    batches = [_read_batch(folder / name, layout) for name in (layout.train if train else layout.test)]
+    found = {name: _read_batch(files.where(name), source, layout) for name, source in files.each(names)}
+    batches = [found[name] for name in names]
     pixels = np.concatenate([pixels for pixels, _ in batches])
     labels = np.concatenate([labels for _, labels in batches])
     return Part(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), labels, layout.classes)
 
 
-def _read_batch(path: Path, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
+def _read_batch(where: str, source: Path | IO[bytes], layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
     """uint8 [n, 3, 32, 32] and int64 [n]."""
     expected = f"expected a pickled batch of {layout.folder}: 'data' uint8 [n, 3072] and '{layout.labels}' of length n"
     try:
-        with path.open("rb") as file:
+        with source.open("rb") if isinstance(source, Path) else source as file:
             batch = _ArrayUnpickler(file, encoding="latin1").load()
         pixels, labels = batch["data"], np.asarray(batch[layout.labels], dtype=np.int64)
         if pixels.dtype != np.uint8 or pixels.shape != (len(labels), _SIDE * _SIDE * 3) or not len(labels):
-            message = f"{path}: 'data' is {pixels.dtype} {list(pixels.shape)} for {len(labels)} labels; {expected}"
+            message = f"{where}: 'data' is {pixels.dtype} {list(pixels.shape)} for {len(labels)} labels; {expected}"
             raise DataError(message)
-    except FileNotFoundError as error:
-        message = f"{path} is missing: the set is incomplete; download it again, or extract the whole archive"
-        raise DataError(message) from error
     except (DataError, OSError):
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
-        message = f"{path} is cut off or no CIFAR batch ({error!r}); {expected}; download it again"
+        message = f"{where} is cut off or no CIFAR batch ({error!r}); {expected}; download it again"
         raise DataError(message) from error
     if labels.min() < 0 or labels.max() >= layout.classes:
-        message = f"{path}: labels reach from {labels.min()} to {labels.max()}; expected 0 to {layout.classes - 1}"
+        message = f"{where}: labels reach from {labels.min()} to {labels.max()}; expected 0 to {layout.classes - 1}"
         raise DataError(message)
     return pixels.reshape(-1, *_PLANES), labels
 

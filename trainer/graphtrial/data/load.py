@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from graphtrial.contract import DATASETS, Checkpoint, Data, Split, image_side
-from graphtrial.data.cifar import read_cifar
+from graphtrial.data.cifar import find_cifar, read_cifar
 from graphtrial.data.class_folders import CLASS_FOLDERS
 from graphtrial.data.digits import read_digits
 from graphtrial.data.files import find_files
@@ -154,7 +154,7 @@ def _reader(data: Data, path: Path | None, cache: str) -> _Reader:
         return partial(read_own, data.dataset, path, _stored(_size(data)), sized=data.image_size is not None)
     assert path is not None
     if data.dataset not in _LAYOUTS:
-        return partial(read_cifar, data.dataset, path)
+        return partial(read_cifar, data.dataset, find_cifar(data.dataset, path, cache=cache))
     layout = _LAYOUTS[data.dataset]
     files = find_files(path, layout.markers, layout.folders, layout.expected, cache=cache)
     own = data.dataset == "ImageFolder"

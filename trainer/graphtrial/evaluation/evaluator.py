@@ -22,6 +22,7 @@ from graphtrial.contract import (
     Precision,
     ScoreOf,
     Training,
+    scored_ensemble,
     scored_nodes,
 )
 from graphtrial.evaluation.metrics import measure
@@ -104,8 +105,8 @@ class Evaluator:
         members = scored_nodes(self._graph, ScoreOf.ENSEMBLE)
         if len(members) < 2 or not set(members) <= logits.keys():
             return None
-        averages = [node.average for node in self._graph.nodes if node.kind is NodeKind.ENSEMBLE]
-        return ensemble([logits[name] for name in members], averages[0] if averages else Average.LOGITS)
+        node = scored_ensemble(self._graph)
+        return ensemble([logits[name] for name in members], node.average if node else Average.LOGITS)
 
     def _score(self, nodes: Mapping[str, float]) -> float:
         if self._objective.score_of is ScoreOf.ENSEMBLE and ENSEMBLE in nodes:

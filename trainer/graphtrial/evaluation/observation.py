@@ -24,7 +24,6 @@ from graphtrial.contract import (
     Average,
     Graph,
     Metric,
-    NodeKind,
     OutputAnalysis,
     PairAnalysis,
     Precision,
@@ -32,6 +31,7 @@ from graphtrial.contract import (
     ScoreOf,
     SubsetAnalysis,
     correlation,
+    scored_ensemble,
     scored_nodes,
 )
 from graphtrial.evaluation.analysis import (
@@ -126,7 +126,7 @@ def analyse(graph: Graph, networks: Mapping[str, nn.Module], seen: Seen, *, mean
         std: By which they were then divided.
     """
     names = list(seen.logits)
-    average = next((node.average for node in graph.nodes if node.kind is NodeKind.ENSEMBLE), Average.LOGITS)
+    average = scored.average if (scored := scored_ensemble(graph)) else Average.LOGITS
     accuracies = {name: accuracy(seen.logits[name], seen.labels) for name in names}
     together = subset_accuracies(seen.logits, seen.labels, average)
     flops = {name: _flops(networks[name], next(iter(seen.shown.values()))[None]) for name in names}

@@ -9,6 +9,7 @@ Decided against: hooks for attention maps before a loss reads them, and layers o
 from graphtrial.models.build import build
 from graphtrial.models.errors import ModelError
 from graphtrial.models.fitting import fit
+from graphtrial.models.foreign import check_training
 from graphtrial.models.output import Observed, Output, is_observed, observe
 from graphtrial.models.pretrained import torchvision_weights
 from graphtrial.models.sharing import map_side, share_trunk
@@ -18,6 +19,7 @@ __all__ = [
     "Observed",
     "Output",
     "build",
+    "check_training",
     "fit",
     "is_observed",
     "map_side",

@@ -1,12 +1,14 @@
 """Networks of other origins: torchvision's and timm's classifiers by name, and the user's own by import path.
 
 Each is built with random weights for the data's classes, channels and, where it asks for one, image size, and run once
-on blank images, so that one that cannot take them is refused before anything is trained. torchvision's and timm's
+on blank images, so that one that cannot take them is refused before anything is trained; one that is to be trained
+once more as a copy, in training mode. torchvision's and timm's
 give logits only; the user's own module is ``Observed`` if it offers ``lower`` and ``upper``.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 from collections.abc import Callable
@@ -121,10 +123,29 @@ def _accepts(make: Callable[..., Any], parameter: str) -> bool:
     return parameter in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
+def check_training(name: str, network: nn.Module, *, classes: int, channels: int, image_size: int) -> None:
+    """That a network gives logits [B, classes] in training mode too, where some give their auxiliary ones as well.
+
+    A copy is run, so that BatchNorm's statistics and whatever else changes with a pass stay as they are.
+
+    Raises:
+        ModelError: If it gives something else, or cannot be copied.
+    """
+    try:
+        trained = copy.deepcopy(network).train()
+    except Exception as error:  # whatever a module of someone else's holds
+        raise ModelError(f"{name} cannot be copied: {_told(error)}") from error
+    _check_answer(f"{name} in training mode", trained, classes, channels, image_size)
+
+
 def _check(name: str, network: nn.Module, classes: int, channels: int, image_size: int) -> None:
-    images = blank_images(network, 2, channels, image_size)
     was_training = network.training
-    network.eval()
+    _check_answer(name, network.eval(), classes, channels, image_size)
+    network.train(was_training)
+
+
+def _check_answer(name: str, network: nn.Module, classes: int, channels: int, image_size: int) -> None:
+    images = blank_images(network, 2, channels, image_size)
     try:
         with torch.no_grad():
             logits = network(images)
@@ -132,7 +153,6 @@ def _check(name: str, network: nn.Module, classes: int, channels: int, image_siz
     except Exception as error:  # whatever a layer raises that the images do not suit
         message = f"{name} cannot take images of {channels} channels and {image_size} pixels: {_told(error)}"
         raise ModelError(message) from error
-    network.train(was_training)
     if _shape(logits) != [2, classes]:
         raise ModelError(f"{name} gives {_shape(logits)} for two images; it should give logits [2, {classes}]")
     _check_output(name, output, logits)

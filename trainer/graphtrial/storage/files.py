@@ -205,6 +205,8 @@ def _translated(path: Path, action: str) -> Iterator[None]:
         match error.errno:
             case errno.ENOENT:
                 found: StorageError = Missing(f"{where} does not exist; check the URI")
+            case errno.EISDIR:
+                found = Missing(f"{where} is a folder and no object; check the URI")
             case errno.ENOSPC | errno.EDQUOT:
                 found = Full(f"cannot {action} {where}: no space left; free some or choose another place")
             case errno.EACCES | errno.EPERM:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from graphtrial.contract import ATTENTION, Graph, NodeKind, Resize, TrialSpec, derive
-from graphtrial.models import ModelError, build, map_side, share_trunk
+from graphtrial.contract import ATTENTION, Graph, Node, NodeKind, Resize, TrialSpec, derive, is_built_in
+from graphtrial.models import ModelError, build, check_training, map_side, share_trunk
 from graphtrial.training.errors import RefusedError
 from graphtrial.training.weights import load_weights, opened
 
@@ -32,12 +32,13 @@ def build_networks(
     it follows, without gradient.
 
     Raises:
-        RefusedError: If a model is unknown or cannot take these images; weights are missing, of another model or of
-            other images; layers cannot be shared; an attention loss finds no maps, or unequal ones; or a network cannot
-            learn from batches of one.
+        RefusedError: If a model is unknown, cannot take these images or gives no logits; weights are missing, of
+            another model or of other images; layers cannot be shared; an attention loss finds no maps, or unequal ones;
+            or a network cannot learn from batches of one.
         StorageError: If an object of weights cannot be read.
     """
     graph, networks = spec.graph, dict[str, nn.Module]()
+    sizes = {"classes": classes, "channels": channels, "image_size": image_size}
     for index, node in enumerate(graph.nodes):
         if node.name not in needed or node.kind not in (NodeKind.TRAINED, NodeKind.FROZEN):
             continue
@@ -45,7 +46,9 @@ def build_networks(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(spec.seed, "init", node.name))
             try:
-                network = build(node.model, classes=classes, channels=channels, image_size=image_size)
+                network = build(node.model, **sizes)
+                if _trains(node, spec) and not is_built_in(node.model):
+                    check_training(node.model, network, **sizes)
             except ModelError as error:
                 raise RefusedError(f"{where}.model: {error}") from error
         if node.weights is not None:
@@ -61,6 +64,11 @@ def build_networks(
     if spec.training.batch_size == 1:
         _check_statistics(graph, networks, torch.zeros(1, channels, image_size, image_size))
     return {node.name: networks[node.name].to(device) for node in graph.nodes if node.name in networks}
+
+
+def _trains(node: Node, spec: TrialSpec) -> bool:
+    """Whether a network is run in training mode: who learns, and teachers that run on batch statistics."""
+    return node.kind is NodeKind.TRAINED or not spec.training.frozen_batch_norm
 
 
 def _check_statistics(graph: Graph, networks: Mapping[str, nn.Module], one: Tensor) -> None:

@@ -10,13 +10,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from graphtrial.contract import Node, NodeKind, TrialSpec
 from graphtrial.models import ModelError, fit, torchvision_weights
-from graphtrial.storage import Corrupt, StorageError, Store, open_store
+from graphtrial.storage import Corrupt, Missing, StorageError, Store, open_store
 from graphtrial.training.checkpoint import load
 from graphtrial.training.errors import RefusedError
 
@@ -36,8 +36,9 @@ def load_weights(network: nn.Module, node: Node, spec: TrialSpec, *, where: str,
         digest: Of the images that this trial trains on; a teacher of the search must have been trained on the same.
 
     Raises:
-        RefusedError: If there are none, or those of another model, of other images, or of other shapes.
-        StorageError: If the object cannot be read.
+        RefusedError: If there are none, or those of another model, of other images, or of other shapes; if what the
+            user names is not there or holds no weights.
+        StorageError: If the store fails, or a teacher of the search is not there any more.
     """
     assert node.weights is not None
     origin, source = f"{where}.weights.uri", ""
@@ -90,23 +91,47 @@ def _of_teacher(uri: str, node: Node, spec: TrialSpec, digest: str) -> Mapping[s
 
 def _of_user(uri: str, node: Node, spec: TrialSpec, origin: str) -> Mapping[str, Tensor]:
     """Of other data perhaps, on purpose."""
-    store, key = opened(uri, spec)
-    data = store.read(key, unsigned=True)
-    if uri.endswith(".safetensors"):
-        try:
-            return safetensors.torch.load(data)
-        except safetensors.SafetensorError as error:
-            raise Corrupt(f"{uri} cannot be read as safetensors: {error}") from error
-    content = load(data, uri)
+    try:
+        content = _read(uri, spec)
+    except (Missing, Corrupt) as error:  # it is as the user left it, and no other attempt would find it better
+        raise RefusedError(f"{origin}: {error}") from error
     if content.keys() >= _PUBLISHED:
         _check_model(content, node, uri, origin)
         content = content["weights"]
-    if not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise RefusedError(
-            f"{origin}: {uri} holds {', '.join(map(str, list(content)[:3])) or 'nothing'} and not tensors by name; use "
-            f"an object that a trial published, its safetensors, or torch.save(network.state_dict(), ...)"
-        )
+    if problem := _problem(content):
+        raise RefusedError(f"{origin}: {uri} {problem}")
     return content
+
+
+def _read(uri: str, spec: TrialSpec) -> Mapping[Any, Any]:
+    store, key = opened(uri, spec)
+    data = store.read(key, unsigned=True)
+    if not uri.endswith(".safetensors"):
+        return load(data, uri)
+    try:
+        return safetensors.torch.load(data)
+    except Exception as error:  # besides its own it lets through what a header of nonsense has torch raise
+        raise Corrupt(f"{uri} cannot be read as safetensors: {error}") from error
+
+
+def _problem(content: object) -> str | None:
+    """Why a network cannot start from what was read, or None."""
+    if not isinstance(content, Mapping) or not content or not _is_by_name(content):
+        found = ", ".join(map(str, list(content)[:3])) if isinstance(content, Mapping) else type(content).__name__
+        return (
+            f"holds {found or 'nothing'} and not tensors by name; use an object that a trial published, its "
+            f"safetensors, or torch.save(network.state_dict(), ...)"
+        )
+    for name, tensor in content.items():
+        if tensor.layout is not torch.strided or tensor.is_complex() or tensor.is_quantized:
+            return f"has a {name} of {tensor.dtype}, {tensor.layout}; a network has dense, real tensors"
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            return f"has a {name} that is not finite (NaN or infinity); use weights of a training that did not diverge"
+    return None
+
+
+def _is_by_name(content: Mapping[Any, Any]) -> bool:
+    return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
 
 
 def _check_model(content: Mapping[str, Any], node: Node, uri: str, origin: str) -> None:
