@@ -7,10 +7,8 @@ devices freed at once, without a finalizer that could hang. It must not know Kop
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -41,6 +39,7 @@ from graphsearch.cluster import jobs
 from graphsearch.cluster.alone import as_contender, search_of
 from graphsearch.cluster.children import Children
 from graphsearch.cluster.client import SEARCHES, TRIALS, ConflictError, ForbiddenError, NotFoundError
+from graphsearch.cluster.entry import Entry
 from graphsearch.cluster.ownership import is_left, owner_of, parent_of
 from graphsearch.cluster.recorded import Recorded, StaleError
 from graphsearch.cluster.showing import changed, search_status
@@ -52,44 +51,6 @@ _log = logging.getLogger(__name__)
 _SHOWN_EVERY_SECONDS = 1.0
 _PAGE = 100
 """Trials in memory at a time while the ledgers are filled."""
-
-
-@dataclass
-class Entry:
-    """One search, or one trial applied by hand."""
-
-    obj: Object
-    recorded: Recorded
-    world: ClusterWorld | None = None
-    generation: int = 0
-    """Of the manifest that the world has settled."""
-    shown: GraphSearchStatus = field(default_factory=GraphSearchStatus)
-    looked_at: float = -math.inf
-    """When its status was last put together."""
-    is_behind: bool = False
-    """Whether something may have moved since."""
-    is_deleted: bool = False
-    not_made: str = ""
-    """What was last announced as not to be made now, in words."""
-    unknown: tuple[str, ...] = ()
-    """Fields of its manifest that only a newer version knows."""
-    missing: set[str] = field(default_factory=set)
-    """Names of trials that were heard to be deleted."""
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether it is a trial applied by hand."""
-        return bool(self.obj["kind"] == "GraphTrial")
-
-    @property
-    def namespace(self) -> str:
-        """Of the search and all its children."""
-        return str(self.obj["metadata"]["namespace"])
-
-    @property
-    def name(self) -> str:
-        """Of the object."""
-        return str(self.obj["metadata"]["name"])
 
 
 class Worlds:
@@ -304,7 +265,7 @@ class Worlds:
         What was observed of it before, by an installation that took it, stays, with the generation of that; one that
         has ended keeps all that is said of it.
         """
-        if _has_ended(entry):
+        if entry.has_ended:
             _log.warning("%s/%s has ended and could not be run here again: %s", entry.namespace, entry.name, found)
             return
         generation = entry.obj["metadata"].get("generation", 1)
@@ -398,7 +359,7 @@ class Worlds:
             world.ledger,
             entry.shown,
             metrics=world.metrics,
-            remarks={ConditionType.ACCEPTED: _ignored(entry.unknown), ConditionType.PROGRESSING: entry.not_made},
+            remarks=entry.remarks,
             root=jobs.place(world.settled, world.ledger.search, entry.namespace, self._seat.install).root,
             generation=entry.generation,
             now=now,
@@ -438,13 +399,3 @@ class Worlds:
         if facts.ended_at is None and spec.budget.deadline_seconds is not None:
             waits.append(max(0.0, facts.started_at + spec.budget.deadline_seconds - now))
         return min(waits, default=None)
-
-
-def _has_ended(entry: Entry) -> bool:
-    if entry.is_alone:
-        return bool(entry.obj.get("status", {}).get("outcome"))
-    return entry.shown.facts is not None and entry.shown.facts.ended_at is not None
-
-
-def _ignored(unknown: Sequence[str]) -> str:
-    return f"left out of account, for only a newer operator knows it: {', '.join(unknown)}" if unknown else ""
