@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.trials import label_edge, semi_supervised, single_node, training, trial_spec
+from tests.trials import edge, label_edge, semi_supervised, single_node, training, trial_spec
 from torch import nn
 
 from graphtrial.contract import ANALYSIS, MAPS, Analysis, ExitCode, TrialSpec
@@ -181,6 +181,21 @@ def test_a_node_without_a_path_to_the_score_is_not_trained_and_named(tmp_path):
     spec = TrialSpec.model_validate(trial_spec(tmp_path, graph=graph))
     assert result(spec, state).unused_nodes == ("2",)
     assert set(state.evaluations[-1].nodes) == set(state.evaluations[-1].losses) == {"1"}
+
+
+def test_an_unlabelled_edge_into_a_node_that_is_not_trained_changes_nothing(tmp_path):
+    """Neither the weights nor how many updates and images they took, in a resumed run as in another."""
+    nodes = [{"name": name, "model": "resnet8"} for name in ("1", "2")]
+    plain = {"nodes": nodes, "edges": [label_edge("1")]}
+    idle = {"nodes": nodes, "edges": [label_edge("1"), edge("2", "2", {"type": "Consistency"})]}
+    trained(tmp_path / "idle", graph=idle, stop_after_updates=5)
+    found = {}
+    for name, graph in (("plain", plain), ("idle", idle)):
+        _, state = trained(tmp_path / name, graph=graph)
+        told = result(TrialSpec.model_validate(trial_spec(tmp_path, graph=graph)), state)
+        found[name] = (told.steps, told.images, told.evaluations[-1].score)
+    assert found["idle"] == found["plain"]
+    assert differences(tmp_path / "idle", tmp_path / "plain") == []
 
 
 def analysis_in(folder):

@@ -310,6 +310,14 @@ def test_unlabelled_images_are_seen_by_destinations_and_their_sources_only():
     assert networks["c"].calls == [False]
 
 
+def test_an_unlabelled_edge_into_a_node_that_is_not_trained_changes_nothing():
+    """The others learn from labelled images as without it."""
+    graph = a_graph().trained("a").trained("b").trained("c").label("a").transfer("b", "a").itself("c", "Consistency")
+    networks = networks_for(graph.obj())
+    compile_step(graph.obj(), networks, needed="ab").losses(batch())
+    assert {name: network.seen for name, network in networks.items()} == {"a": [4], "b": [4], "c": []}
+
+
 def test_views_that_run_separately_have_batch_statistics_of_their_own():
     """A pass for each part; the outcome is another one than of one pass over all."""
     graph = a_graph().trained("a").label("a").itself("a", "Consistency").obj()

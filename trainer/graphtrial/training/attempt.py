@@ -87,7 +87,8 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
     patiently(lambda: _announce(spec, state, folder, exposition.port))
     note_start(spec, state)
     put_events(outbox, state)
-    unlabelled, place = spec.graph.semi_supervised, spec.checkpoint
+    needed, place = needed_nodes(spec.graph, spec.objective.score_of), spec.checkpoint
+    unlabelled = spec.graph.uses_unlabelled(needed)
     data = patiently(lambda: load(spec.data, spec.split, unlabelled=unlabelled, cache=spec.cache, server=place))
     if problem := metric_problem(spec.objective.metric, data.classes):
         raise RefusedError(problem)

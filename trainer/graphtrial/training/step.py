@@ -91,7 +91,7 @@ class GraphStep:
         self._runs = _runs(graph, networks, parts, learning, training)
         self._streams = [torch.cuda.Stream(device) for _ in self._runs] if device.type == "cuda" else []
         said = {part: [name for name in parts if part in parts[name]] for part in Part}
-        views = (Part.DESTINATION, Part.SOURCE) if graph.semi_supervised else (Part.LABELLED, Part.LABELLED)
+        views = (Part.DESTINATION, Part.SOURCE) if graph.uses_unlabelled(needed) else (Part.LABELLED, Part.LABELLED)
         self._views = views
         sources = {edge.source for edge in edges}
         self._losses = GraphLosses(
@@ -137,7 +137,7 @@ def _parts(graph: Graph, edges: Sequence[Edge], needed: frozenset[str]) -> dict[
     A trained node without a live edge runs all the same where it is needed, for its BatchNorm's statistics: its random
     outputs would enter an ensemble at a hundred times the others' scale (algorithm 1 runs every node).
     """
-    semi_supervised = graph.semi_supervised
+    semi_supervised = graph.uses_unlabelled(needed)
     members = {node.name: node.members for node in graph.nodes if node.kind is NodeKind.ENSEMBLE}
     found: dict[str, set[Part]] = {node.name: set() for node in graph.nodes if node.name not in members}
     for edge in edges:
