@@ -55,6 +55,7 @@ from graphtrial.contract import (
     TrialResult,
     events_of,
 )
+from graphtrial.models import weights_of
 from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError, Store
 
 POINTER = "latest.json"
@@ -239,8 +240,7 @@ class TrialFolder:
     def export(self, networks: Mapping[str, nn.Module]) -> None:
         """Store each network's weights without pickle; the names of its tensors are those of its ``state_dict``."""
         for name, network in networks.items():
-            weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
-            self._store.write(f"{WEIGHTS}{name}.safetensors", safetensors.torch.save(weights))
+            self._store.write(f"{WEIGHTS}{name}.safetensors", safetensors.torch.save(weights_of(network)))
 
     def leave(self, analysis: Analysis, maps: bytes | None) -> None:
         """Store what is said of the networks, and their maps where they have some; the analysis last."""
