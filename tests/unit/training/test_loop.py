@@ -13,10 +13,10 @@ from tests.trials import edge, label_edge, semi_supervised, single_node, trainin
 from torch import nn
 
 from graphtrial.contract import ANALYSIS, MAPS, Analysis, ExitCode, TrialSpec
-from graphtrial.data import load
+from graphtrial.data import DataError, load
 from graphtrial.storage import open_store
 from graphtrial.training import attempt as attempt_module
-from graphtrial.training.checkpoint import TrialFolder, decode
+from graphtrial.training.checkpoint import TrialFolder, decode, encode
 from graphtrial.training.errors import RefusedError
 from graphtrial.training.outbox import Outbox, StoppedError
 from graphtrial.training.state import State, result
@@ -103,6 +103,38 @@ def folder_of_noise(tmp_path, monkeypatch):
         pixels = torch.randint(256, (16, 16, 3), generator=generator, dtype=torch.uint8)
         Image.fromarray(pixels.numpy()).save(path)
     return {"dataset": "ImageFolder", "uri": str(tmp_path / "images"), "imageSize": 14, "labelled": {"count": 32}}
+
+
+def of_the_noise(folder_of_noise, tmp_path):
+    """A trial of all of it that has been stopped half-way: its folder, its settings, and the files of its images."""
+    data = folder_of_noise | {"labelled": None}
+    settings = {"data": data, "training": training(batchSize=16)}
+    trained(tmp_path / "trial", stop_after_updates=6, **settings)
+    return tmp_path / "trial", settings, sorted((tmp_path / "images").rglob("*.png"))
+
+
+@pytest.mark.parametrize("change", ["fewer", "other"])
+def test_a_run_whose_images_have_changed_does_not_go_on(tmp_path, folder_of_noise, change):
+    """Half of them are gone, or others have taken their places; the message names the field."""
+    folder, settings, files = of_the_noise(folder_of_noise, tmp_path)
+    for path in files[::2]:
+        path.unlink() if change == "fewer" else Image.new("RGB", (16, 16)).save(path)
+    with pytest.raises(DataError, match=r"data\.uri: the training images in .*images are no longer those that the che"):
+        trained(folder, attempt=2, **settings)
+
+
+def test_a_checkpoint_that_does_not_know_its_images_goes_on(tmp_path, folder_of_noise):
+    """One of an earlier version; of fewer images the training that it is of is over already."""
+    folder, settings, files = of_the_noise(folder_of_noise, tmp_path)
+    (path,) = folder.glob("*-6.pt")
+    snapshot = decode(path.read_bytes(), "here")
+    progress = snapshot.progress.model_copy(update={"images": "", "total_steps": 0})
+    store = open_store(folder.as_uri())
+    store.write(path.name, encode(snapshot._replace(progress=progress)))
+    for file in files[::2]:
+        file.unlink()
+    code, state = trained(folder, attempt=2, **(settings | {"training": training(batchSize=16)}))
+    assert (code, state.step) == (ExitCode.DONE, 6)
 
 
 @pytest.mark.parametrize("view", ["CropFlip", "ResizedCropFlip", "RandAugment"])

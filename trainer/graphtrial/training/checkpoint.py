@@ -93,6 +93,10 @@ class Progress(Model):
     """Spent so far, over all attempts."""
     loss_steps: int = 0
     """Updates in ``Snapshot.loss_sums``."""
+    images: str = ""
+    """``TrialData.content_digest`` of what it was trained on; empty in checkpoints of earlier versions."""
+    total_steps: int = 0
+    """k_end, which a number of epochs and of images makes; 0 in checkpoints of earlier versions."""
     inexact: str = ""
     """Why it is not bit-equal to an undisturbed run, where it was not computed on equal machines."""
 

@@ -44,6 +44,8 @@ class Parts(NamedTuple):
     subject: str
     """Digest of what decides the weights; see ``Progress``."""
     machine: Machine
+    images: str
+    """Digest of what is trained on; see ``Progress``."""
     timetable: Timetable
     networks: Mapping[str, nn.Module]
     step: GraphStep
@@ -89,7 +91,7 @@ class Training:
         state, timetable = self._state, self._parts.timetable
         while True:
             self._evaluate_if_due()
-            done = state.step == timetable.total_steps or self._promoted()
+            done = state.step >= timetable.total_steps or self._promoted()
             stopped = not done and stop_requested()
             if done or stopped or timetable.saves_at(state.step):
                 self._save()
@@ -199,6 +201,8 @@ class Training:
             rungs=rung_scores(state.rungs),
             seconds=self._seconds(),
             loss_steps=self._loss_steps,
+            images=parts.images,
+            total_steps=parts.timetable.total_steps,
             inexact=state.inexact,
         )
         # A trained node that nothing teaches still updates its BatchNorm statistics as somebody's source, and so does
