@@ -314,6 +314,15 @@ def test_arithmetic_of_gpus_is_refused_on_a_cpu(tmp_path):
         trained(tmp_path, training=training(precision="TF32"))
 
 
+def test_batches_of_one_are_refused_where_batch_norm_would_see_one_value(tmp_path):
+    """Of 8 pixels a resnet18 leaves one cell, a resnet8 four; the message names the field."""
+    one = {"training": training(length={"steps": 2}, evaluateEvery={"steps": 2}, batchSize=1)}
+    assert trained(tmp_path / "four", **one)[0] is ExitCode.DONE
+    graph = {"nodes": [{"name": "1", "model": "resnet18"}], "edges": [label_edge("1")]}
+    with pytest.raises(RefusedError, match=r"^training\.batchSize: node '1', a resnet18, cannot run on one image at a"):
+        trained(tmp_path / "one", graph=graph, **one)
+
+
 def test_a_metric_that_says_nothing_of_the_data_is_refused(tmp_path):
     """Of two classes each is among the best five."""
     for number in range(40):

@@ -286,6 +286,7 @@ def _put_together(
         training=training,
         device=device,
     )
+    step.check_statistics(torch.zeros(1, data.channels, data.image_size, data.image_size, device=device))
     scored = batches(data.evaluation, _EVALUATION_BATCH)
     evaluator = Evaluator(
         spec.graph,
