@@ -353,3 +353,24 @@ def test_layers_that_draw_numbers_draw_the_same_in_a_resumed_run(tmp_path, monke
     trained(tmp_path / "parts", graph=own, stop_after_updates=5)
     trained(tmp_path / "parts", graph=own)
     assert differences(tmp_path / "parts", tmp_path / "whole") == []
+
+
+def test_a_buffer_that_is_no_weight_is_carried_over(tmp_path, monkeypatch):
+    """A network that counts its passes and answers by them, in a buffer that its ``state_dict`` leaves out."""
+
+    class Counting(nn.Module):
+        def __init__(self, classes, channels):
+            super().__init__()
+            self.linear = nn.Linear(channels * 64, classes)
+            self.register_buffer("passes", torch.zeros(()), persistent=False)
+
+        def forward(self, images):
+            self.passes += self.training
+            return self.linear(images.flatten(1)) * (1 + self.passes / 10)
+
+    monkeypatch.setitem(sys.modules, "countinglab", SimpleNamespace(Counting=Counting))
+    own = {"nodes": [{"name": "1", "model": "countinglab:Counting"}], "edges": [label_edge("1")]}
+    trained(tmp_path / "whole", graph=own)
+    trained(tmp_path / "parts", graph=own, stop_after_updates=5)
+    trained(tmp_path / "parts", graph=own)
+    assert differences(tmp_path / "parts", tmp_path / "whole") == []

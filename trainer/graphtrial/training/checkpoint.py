@@ -110,7 +110,7 @@ class Snapshot(NamedTuple):
 
     progress: Progress
     networks: dict[str, dict[str, Tensor]]
-    """Weights and BatchNorm statistics of every network that learns, by node name."""
+    """Weights and buffers, BatchNorm's statistics among them, of every network that learns, by node name."""
     momentum: list[Tensor]
     """One buffer for each parameter that is trained."""
     loss_sums: Tensor
