@@ -213,10 +213,11 @@ def _digest(dataset: str, side: int, part: Part, indices: Tensor) -> str:
 
 
 def _content_digest(digests: str, part: Part, indices: Tensor, others: Tensor | None) -> str:
-    """``TrialData.content_digest``; of images without files it covers the pixels, or their sums where they are known."""
+    """``TrialData.content_digest``; of images without files it covers the pixels, or their sums where counted."""
     text = hashlib.sha256(digests.encode())
-    text.update(np.ascontiguousarray(part.labels[indices.numpy()], dtype="<i8"))
+    text.update(np.ascontiguousarray(part.labels[indices.numpy()], dtype="<i8").tobytes())
     for chosen in () if part.names else (indices, others):
         if chosen is not None:
-            text.update(np.ascontiguousarray((part.pixels if part.sums is None else part.sums)[chosen.numpy()]))
+            content = (part.pixels if part.sums is None else part.sums)[chosen.numpy()]
+            text.update(np.ascontiguousarray(content).data)
     return text.hexdigest()
