@@ -230,7 +230,8 @@ def compression_graph(
     student = next(name for name in _names_for_a_student() if name not in names)
     ensemble = Node(name=ENSEMBLE, kind=NodeKind.ENSEMBLE, members=tuple(names), average=Average.PROBABILITIES)
     sources = [ENSEMBLE] if way.lesson is Lesson.ENSEMBLE_PROBABILITY else names
-    losses = [_probability(winning, way)]
+    unlabelled = winning.uses_unlabelled({node.name for node in teachers})
+    losses = [_probability(way, unlabelled=unlabelled)]
     if way.lesson is Lesson.PROBABILITY_AND_ATTENTION:
         losses.append(Loss(type=LossType.ATTENTION_TOGETHER, resize=choice.resize))
     edges = [Edge(source=source, destination=student, loss=loss) for loss in losses for source in sources]
@@ -245,8 +246,8 @@ def _names_for_a_student() -> Iterator[str]:
     yield from (f"student-{number}" for number in range(2, 18))
 
 
-def _probability(winning: Graph, way: Distillation) -> Loss:
-    kind = LossType.CONSISTENCY if winning.semi_supervised else LossType.KL
+def _probability(way: Distillation, *, unlabelled: bool) -> Loss:
+    kind = LossType.CONSISTENCY if unlabelled else LossType.KL
     return Loss(type=kind, temperature=way.temperature, weight=1 / way.temperature**2)
 
 

@@ -53,7 +53,7 @@ def evaluation_flops(
     graph: Graph, needed: Collection[str], training: Training, data: Data, images: Images, backward_passes: int = 1
 ) -> int:
     """Of the updates between two evaluations; where gradients are projected, each loss has a backward pass."""
-    semi_supervised = graph.semi_supervised
+    semi_supervised = graph.uses_unlabelled(needed)
     batch = training.unlabelled.batch_size if semi_supervised else training.batch_size
     count = images.unlabelled if semi_supervised else images.labelled
     steps = training.evaluate_every.in_steps(max(1, count // batch))
@@ -92,7 +92,7 @@ def update_flops(
     labelled = {edge.destination for edge in edges if edge.is_label}
     taught = {edge.destination for edge in edges if not edge.is_label}
     sources = {name for edge in edges if not edge.is_label for name in members.get(edge.source, (edge.source,))}
-    if not graph.semi_supervised:
+    if not graph.uses_unlabelled(needed):
         labelled, taught, sources = labelled | taught | sources, set(), set()
     unlabelled, separate = training.unlabelled.batch_size, training.unlabelled.forward is Forward.SEPARATE
     models = {node.name: node.model for node in graph.nodes}

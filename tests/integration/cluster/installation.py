@@ -184,7 +184,9 @@ class Search:
     def trials(self) -> list[GraphTrial]:
         """Its trials, by index."""
         found = [
-            trial_from_object(obj) for obj in self.get("graphtrials")["items"] if obj["spec"].get("searchRef") == self.name
+            trial_from_object(obj)
+            for obj in self.get("graphtrials")["items"]
+            if obj["spec"].get("searchRef") == self.name
         ]
         return sorted(found, key=lambda trial: trial.index)
 

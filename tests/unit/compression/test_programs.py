@@ -58,6 +58,27 @@ def written(tmp_path_factory):
     return folder, [one.said for one in made], logits
 
 
+class Tied(nn.Module):
+    """A user's network, one of whose layers has two names and two of whose layers have one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.alias, self.second.weight = self.first, self.first.weight
+
+    def forward(self, images):
+        """Logits."""
+        return self.head(self.second(self.alias(images.flatten(1)).relu()))
+
+
+def test_tied_weights_are_no_obstacle():
+    """Each form is made, and the weights alone hold a tensor under each of its names."""
+    network = Tied()
+    made = exported(network)
+    assert [one.said.problem for one in made] == ["", "", ""]
+    assert safetensors.torch.load(made[0].content).keys() == network.state_dict().keys()
+
+
 def test_every_form_is_made_and_measured(written):
     """Name, size in bytes, and how far its logits are off."""
     folder, said, _ = written

@@ -376,6 +376,12 @@ def test_a_live_unlabelled_loss_makes_a_graph_semi_supervised(kind: LossType):
     assert not TWO.transfer("2", "1", "Cutoff", kind).obj().semi_supervised
 
 
+def test_only_an_edge_into_a_node_that_is_needed_needs_unlabelled_images():
+    """An edge out of it does not count, and neither does one of another loss into it."""
+    graph = TWO.transfer("1", "2", loss="Consistency").transfer("2", "1").obj()
+    assert [graph.uses_unlabelled({name}) for name in ("1", "2")] == [False, True]
+
+
 def test_a_graph_finds_its_nodes_by_name():
     """A name that is not there is a KeyError."""
     graph = TWO.obj()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib
 import os
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from sklearn.datasets import load_digits
 
 from graphtrial.contract import Data, Labelled, Part, Split
 from graphtrial.data import DataError, load
+from graphtrial.data.digits import read_digits
 from graphtrial.storage import StorageError
 
+loading = importlib.import_module("graphtrial.data.load")  # the room gives its name to the function
 DIGITS = Data(dataset="digits")
 
 
@@ -92,6 +95,24 @@ def test_equal_training_images_have_equal_digests():
     reseeded = load(Data(dataset="digits", search_validation=Part(fraction=0.2, seed=1)), Split.SEARCH)
     digests = {data.train_digest for data in (search, full, again, reseeded)}
     assert (again.train_digest, len(digests)) == (search.train_digest, 3)
+
+
+def test_all_that_is_trained_on_has_a_digest(monkeypatch):
+    """The same images, the same digest; without the unlabelled ones, or with other pixels or classes, another."""
+    data = Data(dataset="digits", labelled=Labelled(count=100))
+
+    def digest(change=lambda part: part, *, unlabelled=True):
+        monkeypatch.setattr(loading, "read_digits", lambda *, train: change(read_digits(train=train)))
+        return load(data, Split.SEARCH, unlabelled=unlabelled).content_digest
+
+    def darker(part):
+        return part._replace(pixels=part.pixels // 2)
+
+    def renamed(part):
+        return part._replace(labels=9 - part.labels)
+
+    assert digest() == digest()
+    assert len({digest(), digest(unlabelled=False), digest(darker), digest(renamed)}) == 4
 
 
 def test_images_are_laid_out_channels_last():

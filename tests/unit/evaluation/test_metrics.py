@@ -105,12 +105,24 @@ def test_the_recall_of_each_class_is_counted(given_answers):
 def test_the_calibration_error_is_the_mean_gap_of_its_bins(given_answers):
     """15 bins of equal width, each weighing as much as it has samples."""
     logits, labels = given_answers
+    assert calibration_error(logits, labels) == pytest.approx(gap_of_bins(logits, labels), abs=1e-5)
+
+
+def test_a_confidence_of_one_belongs_to_the_last_bin():
+    """Beside one of nearly 1: half of those are wrong, and none of these."""
+    logits, labels = torch.zeros(100, CLASSES), torch.zeros(100, dtype=torch.int64)
+    logits[:50, 0], logits[50:, 0], labels[:25] = 200.0, 5.2, 1
+    assert set(logits[:50].softmax(1).max(1).values.tolist()) == {1.0}
+    assert calibration_error(logits, labels) == pytest.approx(gap_of_bins(logits, labels), abs=1e-5)
+
+
+def gap_of_bins(logits, labels):
+    """The sum over bins of the gap between their confidences and their right answers, for each sample."""
     bins: dict[int, list[tuple[float, bool]]] = {}
     for row, label in zip(logits, labels, strict=True):
         confidence, guess = row.softmax(0).max(0)
         bins.setdefault(min(14, math.ceil(float(confidence) * 15) - 1), []).append((float(confidence), guess == label))
-    expected = sum(abs(sum(c for c, _ in found) - sum(bool(r) for _, r in found)) for found in bins.values())
-    assert calibration_error(logits, labels) == pytest.approx(expected / len(labels), abs=1e-5)
+    return sum(abs(sum(c for c, _ in found) - sum(bool(r) for _, r in found)) for found in bins.values()) / len(labels)
 
 
 def test_a_top_five_of_five_classes_is_refused():

@@ -51,6 +51,7 @@ def test_what_is_not_run_costs_nothing():
     alone = STUDENT.frozen("2", "resnet14").transfer("2", "1", "Cutoff")
     assert cost(STUDENT.trained("3", "resnet14").label("3"), "1") == 3 * B
     assert cost(alone, "12") == 3 * B
+    assert cost(WITH_TEACHER.trained("3").itself("3", "Consistency"), "12") == 3 * B + 100 * B
 
 
 def test_both_views_of_the_unlabelled_images_count():

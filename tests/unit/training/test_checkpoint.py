@@ -5,9 +5,11 @@ import logging
 import math
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from graphtrial.contract import Evaluation, RungScore, TrialResult
 from graphtrial.storage import Corrupt, open_store
@@ -281,3 +283,24 @@ def test_a_score_that_is_not_a_number_survives_a_report(store):
     TrialFolder(store, 1).report(TrialResult(attempt=1, rungs=(RungScore(rung=1, score=float("nan")),)))
     (score,) = TrialFolder(store, 2).reported_rungs().values()
     assert math.isnan(score)
+
+
+class Tied(nn.Module):
+    """A network of a user's own, one of whose layers has two names and two of whose layers have one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.lower, self.upper = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.net, self.upper.weight = nn.Sequential(self.lower, self.upper), self.lower.weight
+
+    def forward(self, images):
+        """Logits."""
+        return self.net(images)
+
+
+def test_tensors_that_share_memory_are_left_under_each_of_their_names(store, tmp_path):
+    """Loaded into another network of the class they give the same outputs."""
+    network, other, images = Tied(), Tied(), torch.randn(3, 8)
+    TrialFolder(store, 1).export({"1": network})
+    other.load_state_dict(safetensors.torch.load_file(tmp_path / "weights" / "1.safetensors"))
+    assert torch.equal(other(images), network(images))

@@ -9,14 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.trials import label_edge, semi_supervised, single_node, training, trial_spec
+from tests.trials import edge, label_edge, semi_supervised, single_node, training, trial_spec
 from torch import nn
 
 from graphtrial.contract import ANALYSIS, MAPS, Analysis, ExitCode, TrialSpec
-from graphtrial.data import load
+from graphtrial.data import DataError, load
 from graphtrial.storage import open_store
 from graphtrial.training import attempt as attempt_module
-from graphtrial.training.checkpoint import TrialFolder, decode
+from graphtrial.training.checkpoint import TrialFolder, decode, encode
 from graphtrial.training.errors import RefusedError
 from graphtrial.training.outbox import Outbox, StoppedError
 from graphtrial.training.state import State, result
@@ -105,6 +105,38 @@ def folder_of_noise(tmp_path, monkeypatch):
     return {"dataset": "ImageFolder", "uri": str(tmp_path / "images"), "imageSize": 14, "labelled": {"count": 32}}
 
 
+def of_the_noise(folder_of_noise, tmp_path):
+    """A trial of all of it that has been stopped half-way: its folder, its settings, and the files of its images."""
+    data = folder_of_noise | {"labelled": None}
+    settings = {"data": data, "training": training(batchSize=16)}
+    trained(tmp_path / "trial", stop_after_updates=6, **settings)
+    return tmp_path / "trial", settings, sorted((tmp_path / "images").rglob("*.png"))
+
+
+@pytest.mark.parametrize("change", ["fewer", "other"])
+def test_a_run_whose_images_have_changed_does_not_go_on(tmp_path, folder_of_noise, change):
+    """Half of them are gone, or others have taken their places; the message names the field."""
+    folder, settings, files = of_the_noise(folder_of_noise, tmp_path)
+    for path in files[::2]:
+        path.unlink() if change == "fewer" else Image.new("RGB", (16, 16)).save(path)
+    with pytest.raises(DataError, match=r"data\.uri: the training images in .*images are no longer those that the che"):
+        trained(folder, attempt=2, **settings)
+
+
+def test_a_checkpoint_that_does_not_know_its_images_goes_on(tmp_path, folder_of_noise):
+    """One of an earlier version; of fewer images the training that it is of is over already."""
+    folder, settings, files = of_the_noise(folder_of_noise, tmp_path)
+    (path,) = folder.glob("*-6.pt")
+    snapshot = decode(path.read_bytes(), "here")
+    progress = snapshot.progress.model_copy(update={"images": "", "total_steps": 0})
+    store = open_store(folder.as_uri())
+    store.write(path.name, encode(snapshot._replace(progress=progress)))
+    for file in files[::2]:
+        file.unlink()
+    code, state = trained(folder, attempt=2, **(settings | {"training": training(batchSize=16)}))
+    assert (code, state.step) == (ExitCode.DONE, 6)
+
+
 @pytest.mark.parametrize("view", ["CropFlip", "ResizedCropFlip", "RandAugment"])
 @pytest.mark.parametrize("mapped", [False, True], ids=["in memory", "memory-mapped"])
 def test_a_run_on_images_of_files_is_resumed_to_the_bit(tmp_path, monkeypatch, folder_of_noise, mapped, view):
@@ -181,6 +213,21 @@ def test_a_node_without_a_path_to_the_score_is_not_trained_and_named(tmp_path):
     spec = TrialSpec.model_validate(trial_spec(tmp_path, graph=graph))
     assert result(spec, state).unused_nodes == ("2",)
     assert set(state.evaluations[-1].nodes) == set(state.evaluations[-1].losses) == {"1"}
+
+
+def test_an_unlabelled_edge_into_a_node_that_is_not_trained_changes_nothing(tmp_path):
+    """Neither the weights nor how many updates and images they took, in a resumed run as in another."""
+    nodes = [{"name": name, "model": "resnet8"} for name in ("1", "2")]
+    plain = {"nodes": nodes, "edges": [label_edge("1")]}
+    idle = {"nodes": nodes, "edges": [label_edge("1"), edge("2", "2", {"type": "Consistency"})]}
+    trained(tmp_path / "idle", graph=idle, stop_after_updates=5)
+    found = {}
+    for name, graph in (("plain", plain), ("idle", idle)):
+        _, state = trained(tmp_path / name, graph=graph)
+        told = result(TrialSpec.model_validate(trial_spec(tmp_path, graph=graph)), state)
+        found[name] = (told.steps, told.images, told.evaluations[-1].score)
+    assert found["idle"] == found["plain"]
+    assert differences(tmp_path / "idle", tmp_path / "plain") == []
 
 
 def analysis_in(folder):
@@ -267,6 +314,15 @@ def test_arithmetic_of_gpus_is_refused_on_a_cpu(tmp_path):
         trained(tmp_path, training=training(precision="TF32"))
 
 
+def test_batches_of_one_are_refused_where_batch_norm_would_see_one_value(tmp_path):
+    """Of 8 pixels a resnet18 leaves one cell, a resnet8 four; the message names the field."""
+    one = {"training": training(length={"steps": 2}, evaluateEvery={"steps": 2}, batchSize=1)}
+    assert trained(tmp_path / "four", **one)[0] is ExitCode.DONE
+    graph = {"nodes": [{"name": "1", "model": "resnet18"}], "edges": [label_edge("1")]}
+    with pytest.raises(RefusedError, match=r"^training\.batchSize: node '1', a resnet18, cannot run on one image at a"):
+        trained(tmp_path / "one", graph=graph, **one)
+
+
 def test_a_metric_that_says_nothing_of_the_data_is_refused(tmp_path):
     """Of two classes each is among the best five."""
     for number in range(40):
@@ -293,6 +349,27 @@ def test_layers_that_draw_numbers_draw_the_same_in_a_resumed_run(tmp_path, monke
 
     monkeypatch.setitem(sys.modules, "droppinglab", SimpleNamespace(Dropping=Dropping))
     own = {"nodes": [{"name": "1", "model": "droppinglab:Dropping"}], "edges": [label_edge("1")]}
+    trained(tmp_path / "whole", graph=own)
+    trained(tmp_path / "parts", graph=own, stop_after_updates=5)
+    trained(tmp_path / "parts", graph=own)
+    assert differences(tmp_path / "parts", tmp_path / "whole") == []
+
+
+def test_a_buffer_that_is_no_weight_is_carried_over(tmp_path, monkeypatch):
+    """A network that counts its passes and answers by them, in a buffer that its ``state_dict`` leaves out."""
+
+    class Counting(nn.Module):
+        def __init__(self, classes, channels):
+            super().__init__()
+            self.linear = nn.Linear(channels * 64, classes)
+            self.register_buffer("passes", torch.zeros(()), persistent=False)
+
+        def forward(self, images):
+            self.passes += self.training
+            return self.linear(images.flatten(1)) * (1 + self.passes / 10)
+
+    monkeypatch.setitem(sys.modules, "countinglab", SimpleNamespace(Counting=Counting))
+    own = {"nodes": [{"name": "1", "model": "countinglab:Counting"}], "edges": [label_edge("1")]}
     trained(tmp_path / "whole", graph=own)
     trained(tmp_path / "parts", graph=own, stop_after_updates=5)
     trained(tmp_path / "parts", graph=own)

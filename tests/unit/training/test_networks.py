@@ -200,15 +200,6 @@ def test_a_model_that_cannot_take_the_images_is_named(tmp_path):
         networks(tmp_path, graph=graph_of({"name": "1", "model": "torchvision:alexnet"}))
 
 
-def test_batches_of_one_are_refused_where_batch_norm_would_see_one_value(tmp_path):
-    """Of 8 pixels a resnet18 leaves one cell, a resnet8 four; the message names the field."""
-    one = trial_spec(tmp_path)["training"] | {"batchSize": 1}
-    made, _ = networks(tmp_path, graph=graph_of({"name": "1", "model": "resnet8"}), training=one)
-    assert made["1"].training
-    with pytest.raises(RefusedError, match=r"training\.batchSize: node '1', a resnet18, cannot learn from one image"):
-        networks(tmp_path, graph=graph_of({"name": "1", "model": "resnet18"}), training=one)
-
-
 def logits_and_more(classes, channels):
     """A network that gives a tuple in training mode."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import pytest
 import torch
-from tests.builders import a_graph
+from tests.builders import GraphBuilder, a_graph
 from torch import Tensor, nn
 
 from graphtrial.contract import (
@@ -30,6 +31,7 @@ from graphtrial.contract import (
     Weights,
 )
 from graphtrial.models import build
+from graphtrial.training.errors import RefusedError
 from graphtrial.training.step import GraphStep, Images
 
 CLASSES = 3
@@ -310,6 +312,14 @@ def test_unlabelled_images_are_seen_by_destinations_and_their_sources_only():
     assert networks["c"].calls == [False]
 
 
+def test_an_unlabelled_edge_into_a_node_that_is_not_trained_changes_nothing():
+    """The others learn from labelled images as without it."""
+    graph = a_graph().trained("a").trained("b").trained("c").label("a").transfer("b", "a").itself("c", "Consistency")
+    networks = networks_for(graph.obj())
+    compile_step(graph.obj(), networks, needed="ab").losses(batch())
+    assert {name: network.seen for name, network in networks.items()} == {"a": [4], "b": [4], "c": []}
+
+
 def test_views_that_run_separately_have_batch_statistics_of_their_own():
     """A pass for each part; the outcome is another one than of one pass over all."""
     graph = a_graph().trained("a").label("a").itself("a", "Consistency").obj()
@@ -321,6 +331,55 @@ def test_views_that_run_separately_have_batch_statistics_of_their_own():
         expected = {Forward.CONCATENATED: [16], Forward.SEPARATE: [4, 6, 6]}
         assert networks["a"].seen == expected[forward]
     assert losses[Forward.CONCATENATED] != pytest.approx(losses[Forward.SEPARATE], rel=1e-3)
+
+
+ONE = a_graph().trained("a", "resnet18")
+FEW = Training(length=Length(epochs=1), batch_size=1, unlabelled=Unlabelled(batch_size=4))
+BATCHES = "training.batchSize"
+UNLABELLED = "training.unlabelled.batchSize"
+
+
+def of_one(**unlabelled: object) -> Training:
+    """Many labelled images and one unlabelled one."""
+    return FEW.model_copy(
+        update={"batch_size": 4, "unlabelled": Unlabelled.model_validate({"batch_size": 1} | unlabelled)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("graph", "training", "field"),
+    [
+        (ONE.label("a"), FEW, BATCHES),
+        (ONE.label("a").itself("a", "Consistency"), of_one(forward=Forward.SEPARATE), UNLABELLED),
+        (ONE.ema("b", "a").transfer("b", "a", loss="PseudoLabel"), of_one(), UNLABELLED),
+        (
+            a_graph().trained("a").frozen("b", "resnet18").label("a").transfer("b", "a"),
+            FEW.model_copy(update={"frozen_batch_norm": False}),
+            BATCHES,
+        ),
+        (a_graph().trained("a").frozen("b", "resnet18").label("a").transfer("b", "a"), FEW, ""),
+        (ONE.label("a").itself("a", "Consistency"), FEW, ""),
+        (ONE.label("a").itself("a", "Consistency"), of_one(), ""),
+    ],
+    ids=[
+        "labelled",
+        "separate",
+        "only destinations",
+        "batch statistics",
+        "own statistics",
+        "labelled of more",
+        "three",
+    ],
+)
+def test_a_pass_over_one_image_is_refused_where_batch_norm_would_see_one_value(
+    graph: GraphBuilder, training: Training, field: str
+):
+    """Of 8 pixels a resnet18 leaves one cell, a resnet8 four; beside other images one is no matter."""
+    nodes = [(node.name, graph.obj().model_of(node.name)) for node in graph.nodes]
+    networks = {name: build(model, classes=CLASSES, channels=1, image_size=8) for name, model in nodes}
+    step = compile_step(graph.obj(), networks, training=training)
+    with pytest.raises(RefusedError, match=f"^{field}: node") if field else nullcontext():
+        step.check_statistics(torch.zeros(1, 1, 8, 8))
 
 
 def test_networks_of_one_trunk_run_it_once_over_the_same_images():

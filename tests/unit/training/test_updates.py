@@ -76,6 +76,7 @@ def test_updates_of_the_loop_are_those_of_algorithm_1(tmp_path):
         spec,
         subject="",
         machine=Machine(torch="", threads=1, processor=""),
+        images="",
         timetable=Timetable.of(spec, steps_per_epoch=1),
         networks=networks,
         step=step,

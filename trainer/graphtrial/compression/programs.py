@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from graphtrial.contract import Exported
-from graphtrial.models import build
+from graphtrial.models import build, weights_of
 
 TOLERANCE = 1e-4
 """Largest difference of logits, relative to the largest logit or 1: float32 sums that were reordered stay far below."""
@@ -167,7 +167,7 @@ def _made(asked: Exported, make: Callable[[], tuple[bytes, Tensor]], expected: T
 
 def _weights(program: _Program, about: dict[str, str], samples: Tensor) -> tuple[bytes, Tensor]:
     """The network's own weights, and what it gives after they have been read back."""
-    content = safetensors.torch.save(program.network.state_dict(), metadata=about)
+    content = safetensors.torch.save(weights_of(program.network), metadata=about)
     again = copy.deepcopy(program)
     again.network.load_state_dict(safetensors.torch.load(content))
     with torch.no_grad():

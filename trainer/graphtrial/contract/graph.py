@@ -6,6 +6,7 @@ A graph is data. What a graph may not be is said by ``graph_rules``; when two gr
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -43,8 +44,12 @@ class Graph(Model):
 
     @property
     def semi_supervised(self) -> bool:
-        """Whether a live edge needs unlabelled images."""
-        return any(edge.is_live and edge.loss.type in UNLABELLED for edge in self.edges)
+        """Whether a live edge needs unlabelled images; a training asks ``uses_unlabelled`` of the nodes it needs."""
+        return self.uses_unlabelled({node.name for node in self.nodes})
+
+    def uses_unlabelled(self, needed: Collection[str]) -> bool:
+        """Whether training only these nodes needs unlabelled images."""
+        return any(edge.destination in needed and edge.loss.type in UNLABELLED for edge in self.live_edges())
 
     def node(self, name: str) -> Node:
         """The node of that name.

@@ -74,6 +74,8 @@ class TrialData:
         mean: float32 [C], of the training images with pixel values in 0..1.
         std: float32 [C], likewise.
         train_digest: SHA-256, in hexadecimal, equal for the same training images of the same data set.
+        content_digest: Likewise of all that is trained on: classes and unlabelled images too, and the content of images
+            that have no files. Of a file it covers name and size: decoders of two versions may differ in its pixels.
     """
 
     train: ImageSet
@@ -84,6 +86,7 @@ class TrialData:
     mean: Tensor
     std: Tensor
     train_digest: str
+    content_digest: str
     unlabelled: ImageSet | None = None
 
 

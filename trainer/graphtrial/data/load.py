@@ -69,6 +69,8 @@ def load(
     indices = labelled_of(rest, labels, data)
     others = unlabelled_of(everything if test else rest, indices, data) if unlabelled else None
     mean, std = _statistics(part, indices)
+    train_digest = _digest(data.dataset, seen, part, indices)
+    other_digest = "" if others is None else _digest(data.dataset, seen, part, others)
     return TrialData(
         train=_select(part, indices, seen),
         evaluation=evaluation,
@@ -77,7 +79,8 @@ def load(
         image_size=seen,
         mean=mean,
         std=std,
-        train_digest=_digest(data.dataset, seen, part, indices),
+        train_digest=train_digest,
+        content_digest=_content_digest(train_digest + other_digest, part, indices, others),
         unlabelled=None if others is None else _select(part, others, seen),
     )
 
@@ -206,4 +209,15 @@ def _digest(dataset: str, side: int, part: Part, indices: Tensor) -> str:
     text.update(np.ascontiguousarray(indices.numpy(), dtype="<i8").tobytes())
     for index in indices.tolist() if part.names else ():
         text.update(f"{part.names[index]}\n".encode())
+    return text.hexdigest()
+
+
+def _content_digest(digests: str, part: Part, indices: Tensor, others: Tensor | None) -> str:
+    """``TrialData.content_digest``; of images without files it covers the pixels, or their sums where counted."""
+    text = hashlib.sha256(digests.encode())
+    text.update(np.ascontiguousarray(part.labels[indices.numpy()], dtype="<i8").tobytes())
+    for chosen in () if part.names else (indices, others):
+        if chosen is not None:
+            content = (part.pixels if part.sums is None else part.sums)[chosen.numpy()]
+            text.update(np.ascontiguousarray(content).data)
     return text.hexdigest()

@@ -72,6 +72,8 @@ def calibration_error(logits: Tensor, labels: Tensor) -> float:
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     probabilities = logits.softmax(dim=1)
+    # torchmetrics has a bin of its own for a confidence of exactly 1, which belongs to the last of the equal ones.
+    probabilities = probabilities.clamp(max=1 - torch.finfo(probabilities.dtype).eps / 2)
     return float(multiclass_calibration_error(probabilities, labels, num_classes=logits.shape[1], n_bins=15, norm="l1"))
 
 

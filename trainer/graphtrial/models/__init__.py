@@ -8,7 +8,7 @@ Decided against: hooks for attention maps before a loss reads them, and layers o
 
 from graphtrial.models.build import build
 from graphtrial.models.errors import ModelError
-from graphtrial.models.fitting import fit
+from graphtrial.models.fitting import fit, weights_of
 from graphtrial.models.foreign import check_training
 from graphtrial.models.output import Observed, Output, is_observed, observe
 from graphtrial.models.pretrained import torchvision_weights
@@ -26,4 +26,5 @@ __all__ = [
     "observe",
     "share_trunk",
     "torchvision_weights",
+    "weights_of",
 ]

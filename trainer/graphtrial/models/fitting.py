@@ -1,4 +1,4 @@
-"""Weights by name into a network that need not be of the same number of classes or channels.
+"""Weights by name: out of a network, and into one that need not be of the same number of classes or channels.
 
 It must not know where the weights come from: see ``graphtrial.training.weights``.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Size, Tensor, nn
 
 from graphtrial.models.attention_branch import AttentionBranchNetwork
@@ -19,6 +20,15 @@ _TORCHVISION_NAMES = {f"{part}.": f"lower.{part}." for part in TORCHVISION_TRUNK
     "layer4.": "last.",
     "fc.": "linear.",
 }
+
+
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    """A network's ``state_dict`` on the CPU, without gaps, each tensor on its own.
+
+    safetensors refuses tensors that share memory, as those of layers do that have one weight, or two names.
+    """
+    weights = network.state_dict()
+    return {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
 
 
 def fit(network: nn.Module, weights: Mapping[str, Tensor], *, classes: int, new_head: bool) -> list[str]:

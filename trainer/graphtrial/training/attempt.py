@@ -31,7 +31,7 @@ from graphtrial.contract import (
     digest,
     needed_nodes,
 )
-from graphtrial.data import Batches, ImageSet, TrialData, load
+from graphtrial.data import Batches, DataError, ImageSet, TrialData, load
 from graphtrial.evaluation import Evaluator, analyse, look, maps_for_umap, metric_problem
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import Machine, Snapshot, TrialFolder
@@ -67,7 +67,7 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
 
     Raises:
         RefusedError: If the spec cannot be trained.
-        DataError: If the images cannot be used.
+        DataError: If the images cannot be used, or are no longer those of the checkpoint.
         DivergedError: If a loss or score is not finite.
         StorageError: If the folder, a teacher or a place to publish fails.
         StoppedError: If asked to stop while it waits for the store to begin.
@@ -87,13 +87,18 @@ def attempt(spec: TrialSpec, state: State, outbox: Outbox, stop_requested: Calla
     patiently(lambda: _announce(spec, state, folder, exposition.port))
     note_start(spec, state)
     put_events(outbox, state)
-    unlabelled, place = spec.graph.semi_supervised, spec.checkpoint
+    needed, place = needed_nodes(spec.graph, spec.objective.score_of), spec.checkpoint
+    unlabelled = spec.graph.uses_unlabelled(needed)
     data = patiently(lambda: load(spec.data, spec.split, unlabelled=unlabelled, cache=spec.cache, server=place))
+    if snapshot is not None:
+        _check_unchanged(spec, snapshot.progress.images, data.content_digest)
     if problem := metric_problem(spec.objective.metric, data.classes):
         raise RefusedError(problem)
     parts = patiently(lambda: _put_together(spec, data, machine, device, outbox, exposition))
+    if snapshot is not None:
+        _check_unchanged(spec, snapshot.progress.total_steps, parts.timetable.total_steps)
     code = Training(parts, state, snapshot).run(stop_requested)
-    if code is ExitCode.DONE and state.step == parts.timetable.total_steps:
+    if code is ExitCode.DONE and state.step >= parts.timetable.total_steps:
         outbox.put(Job("the weights for others", lambda: publish(spec, parts.networks, data.train_digest)))
         outbox.put(Job("the final weights", lambda: folder.export(parts.networks)))
         outbox.put(Job("the removal of checkpoints", folder.tidy))
@@ -220,6 +225,16 @@ def _take_over(spec: TrialSpec, state: State, snapshot: Snapshot, machine: Machi
     state.inexact = progress.inexact or _difference(progress.machine, machine, in_any_order=in_any_order)
 
 
+def _check_unchanged(spec: TrialSpec, before: str | int, now: str | int) -> None:
+    """Refuse to train on with other images than before; a checkpoint of an earlier version may not know of which."""
+    if before and before != now:
+        images = spec.data.uri or spec.data.dataset
+        raise DataError(
+            f"data.uri: the training images in {images} are no longer those that the checkpoint in "
+            f"{spec.checkpoint.uri} was trained on; put those back, or name an empty folder in checkpoint.uri"
+        )
+
+
 def _difference(before: Machine, now: Machine, *, in_any_order: bool) -> str:
     """Why a run resumed on this machine is not bit-equal to one that was not interrupted; empty if it is."""
     if in_any_order:
@@ -271,6 +286,7 @@ def _put_together(
         training=training,
         device=device,
     )
+    step.check_statistics(torch.zeros(1, data.channels, data.image_size, data.image_size, device=device))
     scored = batches(data.evaluation, _EVALUATION_BATCH)
     evaluator = Evaluator(
         spec.graph,
@@ -284,6 +300,7 @@ def _put_together(
         spec,
         _subject(spec),
         machine,
+        data.content_digest,
         timetable,
         networks,
         step,

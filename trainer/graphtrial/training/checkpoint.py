@@ -55,6 +55,7 @@ from graphtrial.contract import (
     TrialResult,
     events_of,
 )
+from graphtrial.models import weights_of
 from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError, Store
 
 POINTER = "latest.json"
@@ -92,6 +93,10 @@ class Progress(Model):
     """Spent so far, over all attempts."""
     loss_steps: int = 0
     """Updates in ``Snapshot.loss_sums``."""
+    images: str = ""
+    """``TrialData.content_digest`` of what it was trained on; empty in checkpoints of earlier versions."""
+    total_steps: int = 0
+    """k_end, which a number of epochs and of images makes; 0 in checkpoints of earlier versions."""
     inexact: str = ""
     """Why it is not bit-equal to an undisturbed run, where it was not computed on equal machines."""
 
@@ -105,7 +110,7 @@ class Snapshot(NamedTuple):
 
     progress: Progress
     networks: dict[str, dict[str, Tensor]]
-    """Weights and BatchNorm statistics of every network that learns, by node name."""
+    """Weights and buffers, BatchNorm's statistics among them, of every network that learns, by node name."""
     momentum: list[Tensor]
     """One buffer for each parameter that is trained."""
     loss_sums: Tensor
@@ -239,8 +244,7 @@ class TrialFolder:
     def export(self, networks: Mapping[str, nn.Module]) -> None:
         """Store each network's weights without pickle; the names of its tensors are those of its ``state_dict``."""
         for name, network in networks.items():
-            weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
-            self._store.write(f"{WEIGHTS}{name}.safetensors", safetensors.torch.save(weights))
+            self._store.write(f"{WEIGHTS}{name}.safetensors", safetensors.torch.save(weights_of(network)))
 
     def leave(self, analysis: Analysis, maps: bytes | None) -> None:
         """Store what is said of the networks, and their maps where they have some; the analysis last."""

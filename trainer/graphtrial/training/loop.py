@@ -44,6 +44,8 @@ class Parts(NamedTuple):
     subject: str
     """Digest of what decides the weights; see ``Progress``."""
     machine: Machine
+    images: str
+    """Digest of what is trained on; see ``Progress``."""
     timetable: Timetable
     networks: Mapping[str, nn.Module]
     step: GraphStep
@@ -89,7 +91,7 @@ class Training:
         state, timetable = self._state, self._parts.timetable
         while True:
             self._evaluate_if_due()
-            done = state.step == timetable.total_steps or self._promoted()
+            done = state.step >= timetable.total_steps or self._promoted()
             stopped = not done and stop_requested()
             if done or stopped or timetable.saves_at(state.step):
                 self._save()
@@ -199,13 +201,15 @@ class Training:
             rungs=rung_scores(state.rungs),
             seconds=self._seconds(),
             loss_steps=self._loss_steps,
+            images=parts.images,
+            total_steps=parts.timetable.total_steps,
             inexact=state.inexact,
         )
         # A trained node that nothing teaches still updates its BatchNorm statistics as somebody's source, and so does
         # a frozen one that runs on batch statistics.
         still = {NodeKind.FROZEN} if parts.spec.training.frozen_batch_norm else set[NodeKind]()
         changing = [node.name for node in parts.spec.graph.nodes if node.kind not in still]
-        networks = {name: parts.networks[name].state_dict() for name in changing if name in parts.networks}
+        networks = {name: _carried(parts.networks[name]) for name in changing if name in parts.networks}
         conflicts = parts.projection.conflicts if parts.projection else NO_CONFLICTS
         parts.outbox.save(Snapshot(progress, networks, parts.sgd.momentum, self._loss_sums, conflicts))
         note_checkpoint(parts.spec, state)
@@ -213,7 +217,7 @@ class Training:
 
     def _restore(self, snapshot: Snapshot) -> None:
         for name, weights in snapshot.networks.items():
-            self._parts.networks[name].load_state_dict(weights)
+            _take_on(self._parts.networks[name], weights)
         self._parts.sgd.restore(snapshot.momentum)
         self._parts.step.step_count.fill_(snapshot.progress.step)
         self._loss_sums.copy_(snapshot.loss_sums)
@@ -243,3 +247,17 @@ class Training:
     def _seconds(self) -> float:
         """Spent in training and evaluation, over all attempts."""
         return self._state.seconds_before + time.monotonic() - self._started
+
+
+def _carried(network: nn.Module) -> dict[str, Tensor]:
+    """All tensors of a network; a user's own may have buffers that its ``state_dict`` leaves out."""
+    return dict(network.named_buffers()) | network.state_dict()
+
+
+def _take_on(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """What ``_carried`` gave, in place; checkpoints of earlier versions hold the ``state_dict`` alone."""
+    named = network.state_dict().keys()
+    buffers = {name: buffer for name, buffer in network.named_buffers() if name in tensors and name not in named}
+    network.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in buffers})
+    for name, buffer in buffers.items():
+        buffer.resize_(tensors[name].shape).copy_(tensors[name])

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from graphtrial.contract import ATTENTION, Graph, Node, NodeKind, Resize, TrialSpec, derive, is_built_in
 from graphtrial.models import ModelError, build, check_training, map_side, share_trunk
@@ -33,8 +33,8 @@ def build_networks(
 
     Raises:
         RefusedError: If a model is unknown, cannot take these images or gives no logits; weights are missing, of
-            another model or of other images; layers cannot be shared; an attention loss finds no maps, or unequal ones;
-            or a network cannot learn from batches of one.
+            another model or of other images; layers cannot be shared; or an attention loss finds no maps, or unequal
+            ones.
         StorageError: If an object of weights cannot be read.
     """
     graph, networks = spec.graph, dict[str, nn.Module]()
@@ -61,27 +61,12 @@ def build_networks(
         if node.name in needed and node.kind is NodeKind.EMA:
             networks[node.name] = copy.deepcopy(networks[node.follows]).requires_grad_(False)
     _check_maps(graph, networks, channels, image_size)
-    if spec.training.batch_size == 1:
-        _check_statistics(graph, networks, torch.zeros(1, channels, image_size, image_size))
     return {node.name: networks[node.name].to(device) for node in graph.nodes if node.name in networks}
 
 
 def _trains(node: Node, spec: TrialSpec) -> bool:
     """Whether a network is run in training mode: who learns, and teachers that run on batch statistics."""
     return node.kind is NodeKind.TRAINED or not spec.training.frozen_batch_norm
-
-
-def _check_statistics(graph: Graph, networks: Mapping[str, nn.Module], one: Tensor) -> None:
-    """Refuse networks that shrink an image to one cell: of a batch of one BatchNorm has no deviation then."""
-    for node in graph.nodes:
-        if node.kind is not NodeKind.TRAINED or node.name not in networks:
-            continue
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                copy.deepcopy(networks[node.name]).train()(one)
-        except ValueError as error:
-            message = f"training.batchSize: node {node.name!r}, a {node.model}, cannot learn from one image at a time"
-            raise RefusedError(f"{message} ({error}); use at least 2") from error
 
 
 def publish(spec: TrialSpec, networks: Mapping[str, nn.Module], train_digest: str) -> None:

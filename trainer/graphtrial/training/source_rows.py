@@ -49,7 +49,11 @@ class SourceRows:
     @torch.no_grad()
     def log_probabilities(self, logits: Tensor) -> Tensor:
         """[rows, samples, classes] from [nodes, samples, classes]; sources are constants (Algorithm 1)."""
-        means = [logits.index_select(0, rows).mean(dim=0, keepdim=True) for rows in self._averaged]  # (4.10)
+        # A mean in bfloat16 would be rounded to three digits; cat takes the others along.
+        kind = torch.promote_types(logits.dtype, torch.float32)
+        means = [
+            logits.index_select(0, rows).mean(dim=0, keepdim=True, dtype=kind) for rows in self._averaged
+        ]  # (4.10)
         logits = torch.cat([logits, *means]) if means else logits
         log_p = log_probabilities(logits.index_select(0, self._nodes), self._temperatures)
         mixtures = [

@@ -44,12 +44,13 @@ def rung_scores(rungs: Mapping[int, float]) -> tuple[RungScore, ...]:
 def result(spec: TrialSpec, state: State, exit_code: int | None = None, message: str = "") -> TrialResult:
     """What a trial has to show so far; ``exit_code`` is None while it runs."""
     needed = needed_nodes(spec.graph, spec.objective.score_of)
+    unlabelled = spec.training.unlabelled.batch_size if spec.graph.uses_unlabelled(needed) else 0
     return TrialResult(
         attempt=spec.attempt,
         rungs=rung_scores(state.rungs),
         evaluations=tuple(state.evaluations),
         steps=state.step,
-        images=state.step * _images_per_step(spec),
+        images=state.step * (spec.training.batch_size + unlabelled),
         seconds=time.monotonic() - state.started,
         resumed_at=state.resumed_at,
         saved_at=state.saved_at,
@@ -67,8 +68,3 @@ def result_so_far(spec: TrialSpec, state: State, rungs: tuple[RungScore, ...]) -
     return TrialResult(
         attempt=spec.attempt, rungs=rungs, steps=state.saved_at, resumed_at=state.resumed_at, saved_at=state.saved_at
     )
-
-
-def _images_per_step(spec: TrialSpec) -> int:
-    unlabelled = spec.training.unlabelled.batch_size if spec.graph.semi_supervised else 0
-    return spec.training.batch_size + unlabelled

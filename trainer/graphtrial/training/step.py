@@ -18,6 +18,7 @@ nothing to gain from gradients that are zero anyway.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from graphtrial.contract import Edge, Forward, Graph, Node, NodeKind, Precision, Training
 from graphtrial.models import Output, is_observed, observe
+from graphtrial.training.errors import RefusedError
 from graphtrial.training.graph_losses import GraphLosses, Losses, Order
 from graphtrial.training.terms import Said
 
@@ -91,7 +93,7 @@ class GraphStep:
         self._runs = _runs(graph, networks, parts, learning, training)
         self._streams = [torch.cuda.Stream(device) for _ in self._runs] if device.type == "cuda" else []
         said = {part: [name for name in parts if part in parts[name]] for part in Part}
-        views = (Part.DESTINATION, Part.SOURCE) if graph.semi_supervised else (Part.LABELLED, Part.LABELLED)
+        views = (Part.DESTINATION, Part.SOURCE) if graph.uses_unlabelled(needed) else (Part.LABELLED, Part.LABELLED)
         self._views = views
         sources = {edge.source for edge in edges}
         self._losses = GraphLosses(
@@ -105,14 +107,51 @@ class GraphStep:
         )
         self.edges = self._losses.edges
         self._order = said
-        self._device, self._precision = device, training.precision
+        self._graph, self._training, self._device = graph, training, device
+
+    def check_statistics(self, image: Tensor) -> None:
+        """Try every pass over a single image that takes its statistics from it, on copies of the networks.
+
+        Args:
+            image: Any, [1, channels, height, width].
+
+        Raises:
+            RefusedError: If a network shrinks it to one cell: BatchNorm has no deviation then.
+        """
+        unlabelled = self._training.unlabelled.batch_size
+        count = {
+            Part.LABELLED: self._training.batch_size,
+            Part.DESTINATION: unlabelled,
+            Part.SOURCE: unlabelled,
+        }
+        for run in self._runs:
+            for parts in run.passes if run.trains else ():
+                sizes = [count[part] for part in parts]
+                if 1 not in sizes:
+                    continue
+                members = copy.deepcopy(run.members)
+                for member in members:
+                    member.network.train()
+                try:
+                    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                        _pass(members, parts, image.expand(sum(sizes), -1, -1, -1), sizes)
+                except ValueError as error:
+                    alone = [part for part in parts if count[part] == 1]
+                    raise RefusedError(self._cannot_run(run, alone, error)) from error
+
+    def _cannot_run(self, run: _Run, parts: Sequence[Part], error: ValueError) -> str:
+        names = {part: f"training.{'' if part is Part.LABELLED else 'unlabelled.'}batchSize" for part in parts}
+        nodes = " or ".join(repr(member.name) for member in run.members)
+        model = self._graph.node(run.members[0].name).model
+        fields = " and ".join(dict.fromkeys(names.values()))
+        return f"{fields}: node {nodes}, a {model}, cannot run on one image at a time ({error}); use at least 2"
 
     def losses(self, images: Images) -> Losses:
         """Run every network once and compute every node's loss for the next update."""
         given = (images.labelled, images.destination, images.source)
         parts = zip(Part, given, strict=True)
         tensors = {part: each.contiguous(memory_format=torch.channels_last) for part, each in parts if each is not None}
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision is Precision.BF16):
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._training.precision is Precision.BF16):
             outputs = _run(self._runs, tensors, self._streams or [None] * len(self._runs))
         said = {part: _said(names, part, outputs) for part, names in self._order.items() if names}
         self.step_count += 1
@@ -137,7 +176,7 @@ def _parts(graph: Graph, edges: Sequence[Edge], needed: frozenset[str]) -> dict[
     A trained node without a live edge runs all the same where it is needed, for its BatchNorm's statistics: its random
     outputs would enter an ensemble at a hundred times the others' scale (algorithm 1 runs every node).
     """
-    semi_supervised = graph.semi_supervised
+    semi_supervised = graph.uses_unlabelled(needed)
     members = {node.name: node.members for node in graph.nodes if node.kind is NodeKind.ENSEMBLE}
     found: dict[str, set[Part]] = {node.name: set() for node in graph.nodes if node.name not in members}
     for edge in edges:
@@ -173,6 +212,11 @@ class _Run(NamedTuple):
     separate: bool
     """Whether each part is a pass of its own."""
 
+    @property
+    def passes(self) -> list[tuple[Part, ...]]:
+        """The parts of each pass."""
+        return [(part,) for part in self.parts] if self.separate else [self.parts]
+
 
 def _runs(
     graph: Graph,
@@ -206,7 +250,7 @@ def _runs(
 
 def _run(runs: Sequence[_Run], images: Mapping[Part, Tensor], streams: Sequence[torch.cuda.Stream | None]) -> _Outputs:
     """What every network says of each of its parts; networks side by side where there are streams."""
-    passes = [[(part,) for part in run.parts] if run.separate else [run.parts] for run in runs]
+    passes = [run.passes for run in runs]
     # All made before any stream branches off.
     joined: dict[tuple[Part, ...], Tensor] = {(part,): each for part, each in images.items()}
     for parts in itertools.chain.from_iterable(passes):

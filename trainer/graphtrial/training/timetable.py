@@ -44,7 +44,7 @@ class Timetable:
 
     def evaluation_at(self, step: int) -> int | None:
         """The number of the evaluation that is due after that many updates, None if there is none."""
-        if step == self.total_steps:
+        if step >= self.total_steps:
             return self.evaluations
         if self.last_only or step == 0 or step % self.evaluate_every:
             return None
