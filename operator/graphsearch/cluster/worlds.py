@@ -109,7 +109,8 @@ class Worlds:
         found = []
         for namespace in self.left_out:
             with suppress(ForbiddenError):
-                await self._seat.client.list(SEARCHES, namespace)
+                for kind in (SEARCHES, TRIALS):
+                    await self._seat.client.list(kind, namespace)
                 found.append(namespace)
         return found
 
