@@ -149,6 +149,9 @@ class Worlds:
             if event == "DELETED":
                 return None
             entry = self._entries[key] = self._enter(obj)
+        if obj["spec"] != entry.obj["spec"]:
+            # Newer definitions fill in defaults without a new generation.
+            entry.generation = 0
         entry.obj = obj
         entry.is_deleted |= event == "DELETED" or "deletionTimestamp" in obj["metadata"]
         return str(key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 from e2e.cluster.simulated_node import Fault
@@ -14,7 +13,6 @@ from tests.invalid_manifests import INVALID
 
 from graphsearch.api import Reason
 
-ROOT = Path(__file__).parents[3]
 GPU = {"nvidia.com/gpu": 1}
 ON_THIS_INSTALLATION = {
     "spec.checkpoint.uri": {"checkpoint": {"every": {"epochs": 1}}},
@@ -168,14 +166,11 @@ def test_another_installation_cannot_run_what_this_one_began(kinds, tmp_path):
 
 def test_fields_that_only_newer_definitions_know_are_left_out_of_account(kinds, stage):
     """Definitions that were replaced first fill in a default: what runs goes on, and the condition names the field."""
-    newer = json.loads(kinds.kubectl("get", "crd", "graphsearches.graphsearch.io", "-o", "json"))
-    spec = newer["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
-    spec["trainer"]["properties"]["podLabelsMode"] = {"type": "string", "default": "None"}
     stage.node.fail(Fault(pods="older-t*", holds_at=1, times=None))
     search = apply(kinds, stage.namespace, quick(), "older")
     wait_until_running(search, 2)
     try:
-        kinds.kubectl("replace", "-f", "-", input=json.dumps(newer))
+        change_definition(kinds, "add", {"type": "string", "default": "None"})
         wait_for(lambda: "podLabelsMode" in search.object["spec"]["trainer"])
         search.patch(budget={"maxTrials": 3})
         wait_for(lambda: "spec.trainer.podLabelsMode" in accepted(search)[2], search.describe)
@@ -184,9 +179,16 @@ def test_fields_that_only_newer_definitions_know_are_left_out_of_account(kinds, 
         stage.node.let_go_on()
         search.wait()
     finally:
-        kinds.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+        change_definition(kinds, "remove")
     assert_sound(search)
     assert search.state == "Completed"
+
+
+def change_definition(kinds, op, value=None):
+    """Add a field to those of a trainer that the API server knows, or take it away again."""
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/trainer/properties/podLabelsMode"
+    change = [{"op": op, "path": path} | ({"value": value} if value else {})]
+    kinds.kubectl("patch", "crd", "graphsearches.graphsearch.io", "--type=json", "-p", json.dumps(change))
 
 
 def conditions(search):
