@@ -128,11 +128,11 @@ class _Lines:
             self._ended = {index for index, trial in trials.items() if trial.is_ended}
             if self._ended:
                 _say(f"going on: {len(self._ended)} trials have ended before")
-        if len(trials) - len(world.ledger.open) == len(self._ended) and self._reason:
-            return
-        for index in sorted(set(trials) - set(world.ledger.open) - self._ended):
-            _say(_ended(trials[index], world))
-            self._ended.add(index)
+        # Which they are takes long to tell of many thousand trials, how many does not.
+        if len(trials) - len(world.ledger.open) > len(self._ended):
+            for index in sorted(set(trials) - set(world.ledger.open) - self._ended):
+                _say(_ended(trials[index], world))
+                self._ended.add(index)
         reason = self._summary(world).reason
         if reason != self._reason:
             self._reason = reason

@@ -97,3 +97,25 @@ def test_a_run_that_stands_for_two_equal_graphs_is_the_share_of_both():
     world = Seen(a_search().graphs(*graphs).parallel(1).settled()).look().finish(0, 0.5)
     assert world.ledger.trials[0].spec.contenders == ("first", "the-same")
     assert live.share_done(world) == pytest.approx(2 / 3)
+
+
+def test_a_stage_is_said_also_where_no_trial_ends_with_it(capsys):
+    """A search on a cluster is seen to end a moment after its last trial, and to be paused between two."""
+    world = HandPlayed(a_search().trials(1).evaluations(1).never_stopping().settled()).look()
+    with live.display(plain=True, where="here") as draw:
+        draw(world)
+        world.finish(0, 0.5)
+        before, world.ledger.search = (
+            world.ledger.search,
+            world.ledger.search.model_copy(update={"ended_at": None, "reason": None}),
+        )
+        draw(world)
+        draw(world)
+        world.ledger.search = before
+        draw(world)
+    said = [line.split(",")[0] for line in capsys.readouterr().out.splitlines()]
+    assert said == [
+        "search: Searching",
+        "s-t0 Search: Succeeded at evaluation 1 of 1",
+        "search: Completed",
+    ]
