@@ -20,6 +20,8 @@ class Entry:
     world: ClusterWorld | None = None
     generation: int = 0
     """Of the manifest that the world has settled."""
+    spec: Object | None = None
+    """Its specification, likewise."""
     shown: GraphSearchStatus = field(default_factory=GraphSearchStatus)
     looked_at: float = -math.inf
     """When its status was last put together."""

@@ -149,9 +149,6 @@ class Worlds:
             if event == "DELETED":
                 return None
             entry = self._entries[key] = self._enter(obj)
-        if obj["spec"] != entry.obj["spec"]:
-            # Newer definitions fill in defaults without a new generation.
-            entry.generation = 0
         entry.obj = obj
         entry.is_deleted |= event == "DELETED" or "deletionTimestamp" in obj["metadata"]
         return str(key)
@@ -238,7 +235,8 @@ class Worlds:
     async def _settle(self, entry: Entry) -> bool:
         """Have the entry's world follow its manifest; whether the manifest can be run."""
         generation = entry.obj["metadata"].get("generation", 1)
-        if entry.world is not None and entry.generation == generation:
+        # Newer definitions fill in defaults without a new generation.
+        if entry.world is not None and entry.generation == generation and entry.spec == entry.obj["spec"]:
             return True
         try:
             manifest = self._manifest(entry)
@@ -254,7 +252,7 @@ class Worlds:
             return False
         if entry.world is None:
             entry.world = ClusterWorld(self._seat, entry.recorded, settled, entry.namespace)
-        entry.world.settled, entry.generation = settled, generation
+        entry.world.settled, entry.generation, entry.spec = settled, generation, entry.obj["spec"]
         return True
 
     def _manifest(self, entry: Entry) -> GraphSearch:

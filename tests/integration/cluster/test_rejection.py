@@ -65,21 +65,20 @@ def test_what_the_api_server_cannot_judge_is_not_accepted(kinds, stage, number, 
     assert_refused(Search(kinds, stage.namespace, name), Reason.INVALID_SPEC, row.field, kind)
 
 
-def test_a_search_that_has_begun_is_not_judged_as_a_new_one(kinds, tmp_path):
+def test_a_search_that_has_begun_is_not_judged_as_a_new_one(kinds, stage):
     """A new one of trials with unequal epochs is not accepted; one that an earlier version has begun goes on."""
     rules = [
         {"kind": "Label", "gates": ["Through"]},
         {"kind": "Self", "losses": ["Consistency"], "gates": ["Through", "Cutoff"]},
     ]
-    with a_stage(kinds, tmp_path, pace=0.2) as stage:
-        search = apply(kinds, stage.namespace, quick().with_edges(*rules), "unequal")
-        assert_refused(search, Reason.INVALID_SPEC, "spec.training.length.epochs")
-        begun = {"status": {"facts": {"uid": search.object["metadata"]["uid"], "startedAt": time.time()}}}
-        stage.operator.kill()
-        where = ("-n", stage.namespace, "graphsearches", search.name)
-        kinds.kubectl("patch", *where, "--subresource=status", "--type=merge", "-p", json.dumps(begun))
-        stage.operator.start()
-        assert search.wait().state == "Completed"
+    search = apply(kinds, stage.namespace, quick().with_edges(*rules), "unequal")
+    assert_refused(search, Reason.INVALID_SPEC, "spec.training.length.epochs")
+    begun = {"status": {"facts": {"uid": search.object["metadata"]["uid"], "startedAt": time.time()}}}
+    stage.operator.kill()
+    where = ("-n", stage.namespace, "graphsearches", search.name)
+    kinds.kubectl("patch", *where, "--subresource=status", "--type=merge", "-p", json.dumps(begun))
+    stage.operator.start()
+    assert search.wait().state == "Completed"
 
 
 @pytest.mark.parametrize("field", ON_THIS_INSTALLATION)
@@ -142,26 +141,25 @@ def test_a_search_goes_when_its_time_is_over(kinds, stage):
     assert stays.state == "Completed"
 
 
-def test_another_installation_cannot_run_what_this_one_began(kinds, tmp_path):
+def test_another_installation_cannot_run_what_this_one_began(kinds, stage, tmp_path):
     """Without its image a running search is refused, and keeps what was observed; one that has ended goes in time."""
-    with a_stage(kinds, tmp_path, pace=0.2) as stage:
-        ended = apply(kinds, stage.namespace, quick().having(ttlSecondsAfterFinished=3600), "ended").wait()
-        stage.node.fail(Fault(pods="runs-t*", holds_at=1, times=None))
-        search = apply(kinds, stage.namespace, quick(), "runs")
-        wait_until_running(search, 2)
-        before = conditions(search)
-        stage.operator.kill()
-        scope = ("--namespaces", stage.namespace, "--lease-namespace", stage.namespace)
-        with Operator(kinds, tmp_path, *scope, "--trainer-image", "", name="without").running():
-            wait_for(lambda: accepted(search)[:2] == ("False", Reason.INVALID_SPEC), search.describe)
-            assert conditions(search) | {"Accepted": before["Accepted"]} == before
-            assert ended.state == "Completed"
-            ended.patch(ttlSecondsAfterFinished=0)
-            wait_for(lambda: search.kubectl("get", "graphsearches", "ended", "--ignore-not-found") == "")
-        stage.operator.start().wait_until_ready()
-        stage.node.let_go_on()
-        assert search.wait().state == "Completed"
-        assert accepted(search)[:2] == ("True", "Accepted")
+    ended = apply(kinds, stage.namespace, quick().having(ttlSecondsAfterFinished=3600), "ended").wait()
+    stage.node.fail(Fault(pods="runs-t*", holds_at=1, times=None))
+    search = apply(kinds, stage.namespace, quick(), "runs")
+    wait_until_running(search, 2)
+    before = conditions(search)
+    stage.operator.kill()
+    scope = ("--namespaces", stage.namespace, "--lease-namespace", stage.namespace)
+    with Operator(kinds, tmp_path, *scope, "--trainer-image", "", name="without").running():
+        wait_for(lambda: accepted(search)[:2] == ("False", Reason.INVALID_SPEC), search.describe)
+        assert conditions(search) | {"Accepted": before["Accepted"]} == before
+        assert ended.state == "Completed"
+        ended.patch(ttlSecondsAfterFinished=0)
+        wait_for(lambda: search.kubectl("get", "graphsearches", "ended", "--ignore-not-found") == "")
+    stage.operator.start()
+    stage.node.let_go_on()
+    assert search.wait().state == "Completed"
+    assert accepted(search)[:2] == ("True", "Accepted")
 
 
 def test_fields_that_only_newer_definitions_know_are_left_out_of_account(kinds, stage):
