@@ -229,6 +229,7 @@ async def _filled(worlds: Worlds) -> bool:
 
 
 async def _look_for_namespaces(worlds: Worlds) -> None:
+    """End once one of those left out lets us in; nobody tells who may not watch it, so it is asked for now and then."""
     while True:
         await asyncio.sleep(_LEFT_OUT_SECONDS)
         with suppress(ApiError):

@@ -33,12 +33,11 @@ class Echo:
     def __init__(self, client, namespace):
         self._client, self._namespace = client, namespace
         self._searches = {}
+        self.left_out = {}
 
     @property
     def keys(self):
         return list(self._searches)
-
-    left_out = {}  # noqa: RUF012
 
     async def let_in(self):
         return []

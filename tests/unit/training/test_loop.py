@@ -334,6 +334,15 @@ def test_a_metric_that_says_nothing_of_the_data_is_refused(tmp_path):
         trained(tmp_path / "trial", data=data, objective={"metric": "Top5Accuracy"})
 
 
+def what_a_resume_changes(tmp_path):
+    """In a training of ``ownlab:Network`` that was stopped half-way."""
+    own = {"nodes": [{"name": "1", "model": "ownlab:Network"}], "edges": [label_edge("1")]}
+    trained(tmp_path / "whole", graph=own)
+    trained(tmp_path / "parts", graph=own, stop_after_updates=5)
+    trained(tmp_path / "parts", graph=own)
+    return differences(tmp_path / "parts", tmp_path / "whole")
+
+
 def test_layers_that_draw_numbers_draw_the_same_in_a_resumed_run(tmp_path, monkeypatch):
     """A network with dropout, stopped half-way: what it draws is a function of seed and step."""
 
@@ -347,12 +356,8 @@ def test_layers_that_draw_numbers_draw_the_same_in_a_resumed_run(tmp_path, monke
         def forward(self, images):
             return self.layers(images)
 
-    monkeypatch.setitem(sys.modules, "droppinglab", SimpleNamespace(Dropping=Dropping))
-    own = {"nodes": [{"name": "1", "model": "droppinglab:Dropping"}], "edges": [label_edge("1")]}
-    trained(tmp_path / "whole", graph=own)
-    trained(tmp_path / "parts", graph=own, stop_after_updates=5)
-    trained(tmp_path / "parts", graph=own)
-    assert differences(tmp_path / "parts", tmp_path / "whole") == []
+    monkeypatch.setitem(sys.modules, "ownlab", SimpleNamespace(Network=Dropping))
+    assert what_a_resume_changes(tmp_path) == []
 
 
 def test_a_buffer_that_is_no_weight_is_carried_over(tmp_path, monkeypatch):
@@ -368,9 +373,5 @@ def test_a_buffer_that_is_no_weight_is_carried_over(tmp_path, monkeypatch):
             self.passes += self.training
             return self.linear(images.flatten(1)) * (1 + self.passes / 10)
 
-    monkeypatch.setitem(sys.modules, "countinglab", SimpleNamespace(Counting=Counting))
-    own = {"nodes": [{"name": "1", "model": "countinglab:Counting"}], "edges": [label_edge("1")]}
-    trained(tmp_path / "whole", graph=own)
-    trained(tmp_path / "parts", graph=own, stop_after_updates=5)
-    trained(tmp_path / "parts", graph=own)
-    assert differences(tmp_path / "parts", tmp_path / "whole") == []
+    monkeypatch.setitem(sys.modules, "ownlab", SimpleNamespace(Network=Counting))
+    assert what_a_resume_changes(tmp_path) == []

@@ -2,8 +2,8 @@
 
 Each is built with random weights for the data's classes, channels and, where it asks for one, image size, and run once
 on blank images, so that one that cannot take them is refused before anything is trained; one that is to be trained
-once more as a copy, in training mode. torchvision's and timm's
-give logits only; the user's own module is ``Observed`` if it offers ``lower`` and ``upper``.
+once more as a copy, in training mode. torchvision's and timm's give logits only; the user's own module is ``Observed``
+if it offers ``lower`` and ``upper``.
 """
 
 from __future__ import annotations

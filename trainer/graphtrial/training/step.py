@@ -140,10 +140,10 @@ class GraphStep:
                     raise RefusedError(self._cannot_run(run, alone, error)) from error
 
     def _cannot_run(self, run: _Run, parts: Sequence[Part], error: ValueError) -> str:
-        names = {part: f"training.{'' if part is Part.LABELLED else 'unlabelled.'}batchSize" for part in parts}
+        names = (f"training.{'' if part is Part.LABELLED else 'unlabelled.'}batchSize" for part in parts)
         nodes = " or ".join(repr(member.name) for member in run.members)
         model = self._graph.node(run.members[0].name).model
-        fields = " and ".join(dict.fromkeys(names.values()))
+        fields = " and ".join(dict.fromkeys(names))
         return f"{fields}: node {nodes}, a {model}, cannot run on one image at a time ({error}); use at least 2"
 
     def losses(self, images: Images) -> Losses:
