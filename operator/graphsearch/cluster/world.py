@@ -69,6 +69,8 @@ _WAIT_SECONDS = 1.0
 """Between two looks while attempts wait to run: deadlines pass without an event."""
 _SHOWN_AFTER_SECONDS = 2.0
 """For which an attempt may be on its way to run before that is worth a write."""
+_MOVED_SECONDS = 60.0
+"""Between two writes that say no more than how far a trial is."""
 _REFUSED_SECONDS = 5.0
 """Between two tries to make what the API server refuses, or whose name is taken."""
 
@@ -127,6 +129,8 @@ class ClusterWorld:
         """(index, evaluation): when a score was first seen."""
         self._reached: dict[int, int] = {}
         """The last evaluation that each trial is known to have reached."""
+        self._moved_at: dict[int, float] = {}
+        """When a write last said no more than that."""
 
     @property
     def ledger(self) -> Ledger:
@@ -168,7 +172,7 @@ class ClusterWorld:
             await side_by_side([partial(carry_out, lane) for lane in lanes(actions, self.ledger)])
         # What only explains comes after what decides; the next look shows it.
         self._may_say_why = await self.children.ask_why(self._seat.clock())
-        await self._show_waiting()
+        await self._show_running()
         await self._remove_jobs()
         await side_by_side([partial(self._seat.announcer.event, *remark) for remark in self._remarks.take()])
 
@@ -311,6 +315,7 @@ class ClusterWorld:
         if trial.is_ended:
             assert trial.status.outcome is not None
             self._reached.pop(trial.index, None)
+            self._moved_at.pop(trial.index, None)
             self._remarks.ended(owner, trial.index, trial.status.outcome, trial.status.message or trial.name)
 
     def _forget(self, key: Key) -> None:
@@ -399,24 +404,36 @@ class ClusterWorld:
             self._observed[key] = Ended(None, message="never started")
         self._asked.add(key)
 
-    async def _show_waiting(self) -> None:
-        """Write why attempts wait, where that has changed."""
-        now = self._seat.clock()
+    async def _show_running(self) -> None:
+        """Write why attempts wait, where that has changed, and now and then how far trials are."""
         for index, attempt in list(self.ledger.running.items()):
-            key = (index, attempt.number)
-            seen = self._seen.get(key)
-            said = said_of(seen)
-            if seen is None or self._told.get(key) == said:
-                continue
-            is_starting = seen.waiting is not None and seen.waiting[0] is TrialReason.STARTING
-            if is_starting and now - self._starting_at.setdefault(key, now) < _SHOWN_AFTER_SECONDS:
-                continue
             trial, before = self.ledger.trials[index], self.recorded.shown[index]
-            shown = self._shown(trial)
-            self._told[key] = said
-            if aspect(shown) == aspect(before):
+            has_moved = self._has_moved(index, before.evaluation)
+            if not self._has_news((index, attempt.number)) and not has_moved:
                 continue
-            await self.recorded.write(trial, shown)
+            shown = self._shown(trial)
+            if has_moved or aspect(shown) != aspect(before):
+                await self.recorded.write(trial, shown)
+
+    def _has_news(self, key: Key) -> bool:
+        """Whether something else than before is to be said of an open attempt; it is said now."""
+        now, seen = self._seat.clock(), self._seen.get(key)
+        said = said_of(seen)
+        if seen is None or self._told.get(key) == said:
+            return False
+        is_starting = seen.waiting is not None and seen.waiting[0] is TrialReason.STARTING
+        if is_starting and now - self._starting_at.setdefault(key, now) < _SHOWN_AFTER_SECONDS:
+            return False
+        self._told[key] = said
+        return True
+
+    def _has_moved(self, index: int, shown: int) -> bool:
+        """Whether a trial is further than it shows, and that is worth a write again."""
+        now = self._seat.clock()
+        if self._reached.get(index, 0) <= shown or now - self._moved_at.get(index, -math.inf) < _MOVED_SECONDS:
+            return False
+        self._moved_at[index] = now
+        return True
 
     async def _remove_jobs(self) -> None:
         open_jobs = {

@@ -208,6 +208,18 @@ def test_another_image_under_the_same_tag_is_told(kinds, stage):
     assert [event["count"] for event in found] == [1]
 
 
+def test_how_far_a_trial_is_shows_without_a_rung(kinds, stage):
+    """Where no rung stops trials nothing is recorded of one before its end; its status moves all the same."""
+    stage.node.fail(Fault(pods="far-t0-*", holds_at=2))
+    search = apply(kinds, stage.namespace, quick().trials(1).evaluations(3).never_stopping(), "far")
+    wait_for(lambda: search.get("graphtrial", "far-t0")["status"].get("evaluation") == 1, search.describe)
+    shown = search.get("graphtrial", "far-t0")["status"]
+    assert (shown["epoch"], "rung" in shown, "outcome" in shown) == (1, False, False)
+    stage.node.let_go_on("far-t0-*")
+    search.wait()
+    assert_sound(search)
+
+
 def test_a_finished_trial_that_is_deleted_changes_nothing_that_runs(kinds, stage):
     """B6: it is not made again, and no other trial is touched."""
     stage.node.fail(Fault(pods="clean-t1-*", holds_at=2))
