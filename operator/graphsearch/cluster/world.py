@@ -22,7 +22,6 @@ from graphsearch.api import (
     GraphTrialObjectStatus,
     MetricsReason,
     SearchFacts,
-    TrialReason,
 )
 from graphsearch.api import names as n
 from graphsearch.api.wire import Object
@@ -36,8 +35,9 @@ from graphsearch.cluster.pods import LivePod, Seen, Waiting, has_told, look, ref
 from graphsearch.cluster.reading import Reader
 from graphsearch.cluster.recorded import NotMadeError, Recorded
 from graphsearch.cluster.remarks import Remarks
-from graphsearch.cluster.showing import aspect, said_of, trial_status
+from graphsearch.cluster.showing import aspect, trial_status
 from graphsearch.cluster.telemetry import Announcer, Telemetry
+from graphsearch.cluster.telling import Telling
 from graphsearch.cluster.upkeep import superfluous_jobs
 from graphsearch.search.actions import (
     Action,
@@ -67,10 +67,6 @@ _POLL_SECONDS = 0.25
 """Between two looks at the scores of running trials."""
 _WAIT_SECONDS = 1.0
 """Between two looks while attempts wait to run: deadlines pass without an event."""
-_SHOWN_AFTER_SECONDS = 2.0
-"""For which an attempt may be on its way to run before that is worth a write."""
-_MOVED_SECONDS = 60.0
-"""Between two writes that say no more than how far a trial is."""
 _REFUSED_SECONDS = 5.0
 """Between two tries to make what the API server refuses, or whose name is taken."""
 
@@ -114,10 +110,7 @@ class ClusterWorld:
         self._observed: dict[Key, Observation] = {}
         self._reports: list[Report] = []
         self._seen: dict[Key, Seen] = {}
-        self._told: dict[Key, object] = {}
-        """What its trial shows of each open attempt."""
-        self._starting_at: dict[Key, float] = {}
-        """When an attempt was first seen on its way to run."""
+        self._telling = Telling(seat.clock)
         self._refused: dict[Key, Refused] = {}
         """Attempts whose Job the API server would not make."""
         self._remarks = Remarks(self._object_of)
@@ -127,10 +120,6 @@ class ClusterWorld:
         """Attempts that were asked to save and stop."""
         self._first_seen: dict[tuple[int, int], float] = {}
         """(index, evaluation): when a score was first seen."""
-        self._reached: dict[int, int] = {}
-        """The last evaluation that each trial is known to have reached."""
-        self._moved_at: dict[int, float] = {}
-        """When a write last said no more than that."""
 
     @property
     def ledger(self) -> Ledger:
@@ -261,8 +250,7 @@ class ClusterWorld:
             if not rungs or rungs[-1].evaluation < report.evaluation:
                 self._first_seen.setdefault((report.index, report.evaluation), now)
                 self._reports.append(report)
-        for index, done in reading.evaluations.items():
-            self._reached[index] = max(done, self._reached.get(index, 0))
+        self._telling.heard(reading.evaluations)
         self._remarks.conflicts(reading.conflicts)
 
     async def _carry_out(
@@ -309,20 +297,19 @@ class ClusterWorld:
             latency = None if first is None else self._seat.clock() - first
             self._seat.telemetry.decided(rung.decision.value, latency)
         if attempt is not None and attempt.is_open:
-            self._told[trial.index, attempt.number] = said_of(self._seen.get((trial.index, attempt.number)))
+            key = (trial.index, attempt.number)
+            self._telling.told(key, self._seen.get(key))
         elif attempt is not None:
             self._forget((trial.index, attempt.number))
         if trial.is_ended:
             assert trial.status.outcome is not None
-            self._reached.pop(trial.index, None)
-            self._moved_at.pop(trial.index, None)
+            self._telling.end(trial.index)
             self._remarks.ended(owner, trial.index, trial.status.outcome, trial.status.message or trial.name)
 
     def _forget(self, key: Key) -> None:
         self._observed.pop(key, None)
         self._seen.pop(key, None)
-        self._told.pop(key, None)
-        self._starting_at.pop(key, None)
+        self._telling.close(key)
         self._refused.pop(key, None)
         self._asked.discard(key)
 
@@ -332,7 +319,7 @@ class ClusterWorld:
             trial,
             self._seen.get((trial.index, attempt.number)) if attempt and attempt.is_open else None,
             self.recorded.shown[trial.index],
-            evaluation=self._reached.get(trial.index, 0),
+            evaluation=self._telling.reached(trial.index),
             epochs=self.settled.training.evaluate_every.epochs,
             generation=self.recorded.metadata(trial.index).get("generation", 1),
             now=self._now,
@@ -407,33 +394,14 @@ class ClusterWorld:
     async def _show_running(self) -> None:
         """Write why attempts wait, where that has changed, and now and then how far trials are."""
         for index, attempt in list(self.ledger.running.items()):
-            trial, before = self.ledger.trials[index], self.recorded.shown[index]
-            has_moved = self._has_moved(index, before.evaluation)
-            if not self._has_news((index, attempt.number)) and not has_moved:
+            key, trial, before = (index, attempt.number), self.ledger.trials[index], self.recorded.shown[index]
+            has_news = self._telling.has_news(key, self._seen.get(key))
+            has_moved = self._telling.has_moved(index, before.evaluation)
+            if not has_news and not has_moved:
                 continue
             shown = self._shown(trial)
             if has_moved or aspect(shown) != aspect(before):
                 await self.recorded.write(trial, shown)
-
-    def _has_news(self, key: Key) -> bool:
-        """Whether something else than before is to be said of an open attempt; it is said now."""
-        now, seen = self._seat.clock(), self._seen.get(key)
-        said = said_of(seen)
-        if seen is None or self._told.get(key) == said:
-            return False
-        is_starting = seen.waiting is not None and seen.waiting[0] is TrialReason.STARTING
-        if is_starting and now - self._starting_at.setdefault(key, now) < _SHOWN_AFTER_SECONDS:
-            return False
-        self._told[key] = said
-        return True
-
-    def _has_moved(self, index: int, shown: int) -> bool:
-        """Whether a trial is further than it shows, and that is worth a write again."""
-        now = self._seat.clock()
-        if self._reached.get(index, 0) <= shown or now - self._moved_at.get(index, -math.inf) < _MOVED_SECONDS:
-            return False
-        self._moved_at[index] = now
-        return True
 
     async def _remove_jobs(self) -> None:
         open_jobs = {
