@@ -224,7 +224,7 @@ def test_a_trainer_killed_in_an_outage_resumes_from_what_was_stored(start, outag
     first.process.send_signal(signal.SIGKILL)
     assert first.end() == -signal.SIGKILL
     second = start(attempt=2)
-    assert second.said("the trial waits for its store")
+    assert second.said("waits for the store")
     over()
     assert second.end() == ExitCode.DONE
     assert second.result().resumed_at >= stored
@@ -253,7 +253,7 @@ def test_a_trial_that_waits_to_begin_can_be_stopped(start, outage):
     """There is nothing to save: 143 while the server is still away."""
     over = outage()
     trainer = start()
-    assert trainer.said("the trial waits for its store")
+    assert trainer.said("waits for the store")
     trainer.process.send_signal(signal.SIGTERM)
     assert trainer.end() == ExitCode.STOPPED
     over()

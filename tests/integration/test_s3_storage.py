@@ -58,6 +58,15 @@ def test_listing_is_complete_beyond_one_page(store, s3_client):
     assert store.list("reports/") == keys
 
 
+def test_what_others_have_put_there_can_be_deleted(store, s3_client):
+    """Marks of folders that consoles make, locks and sidecars of a copied run: they are no keys of ours."""
+    for name in ("trials/0/", ".lock", "trials/0/1.pt.sha256"):
+        s3_client.put_object(Bucket=BUCKET, Key=f"{address(store, 'a')['Key'].removesuffix('a')}{name}", Body=b"")
+    for key in store.list(""):
+        store.delete(key)
+    assert store.list("") == []
+
+
 def test_a_missing_object_and_a_missing_bucket_are_told_apart(store, open_at):
     """Both are Missing; the message says which."""
     with pytest.raises(Missing, match=f"{store.url_of('a')} does not exist"):

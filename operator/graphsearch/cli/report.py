@@ -15,7 +15,7 @@ from graphsearch.cli.cluster import on_cluster
 from graphsearch.cli.exits import CommandError, Exit
 from graphsearch.cli.folders import folder_errors, folder_meant, naming
 from graphsearch.local import Folder
-from graphtrial.storage import Store, open_store
+from graphtrial.storage import Store, open_store, when_it_answers
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -60,7 +60,8 @@ def _build(options: argparse.Namespace) -> Exit:
             manifest, facts, trials = unpack(parts)
         except ArchiveError as error:
             raise CommandError(Exit.USAGE, f"{options.facts}: {error}") from None
-        build(gather(manifest, facts, trials, store), store)
+        # Attempts of a Job follow one another at once: an outage would cost them all, and the search its report.
+        when_it_answers(lambda: build(gather(manifest, facts, trials, store), store))
         print(f"report: {store.url_of('report/index.html')}")
     return Exit.OK
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from graphtrial.contract import Evaluation, RungScore, TrialResult
-from graphtrial.storage import Corrupt, open_store
+from graphtrial.storage import Conflict, Corrupt, open_store
+from graphtrial.storage.files import FileStore
+from graphtrial.training import checkpoint
 from graphtrial.training.checkpoint import (
     POINTER,
     Machine,
@@ -193,6 +195,48 @@ def test_a_superseded_attempt_leaves_no_checkpoint_behind(store, tmp_path):
     with pytest.raises(SupersededError):
         lost.save(snapshot(9))
     assert steps(tmp_path) == [6]
+
+
+def test_an_attempt_that_comes_too_late_does_not_begin(store):
+    """Its successor has begun: what it trained would be thrown away at its first checkpoint."""
+    TrialFolder(store, 2).save(snapshot(6))
+    with pytest.raises(SupersededError, match="belongs to attempt 2: attempt 1 ends here"):
+        TrialFolder(store, 1).latest()
+
+
+class Unconditional(FileStore):
+    """A store where no condition ever holds, as behind a proxy that changes versions."""
+
+    remote = True
+
+    def write_pointer(self, key, data, version):
+        """Refuse."""
+        raise Conflict("moved by another writer")
+
+
+@pytest.mark.parametrize(
+    "move", [lambda folder: folder.announce(8000), lambda folder: folder.save(snapshot(3))], ids=["start", "save"]
+)
+def test_a_store_that_moves_no_pointer_is_named(tmp_path, monkeypatch, move):
+    """A trial finds it out when it begins; nobody asks for ever."""
+    monkeypatch.setattr(checkpoint, "_LONGEST_PAUSE", 0.0)
+    with pytest.raises(Conflict, match=r"could not be moved in 8 tries, .* must know conditional writes"):
+        move(TrialFolder(Unconditional(tmp_path), 1))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_a_checkpoint_for_which_there_is_no_room_is_not_damaged(store, monkeypatch, error):
+    """It is not passed over: the next attempt, on another node, reads it."""
+
+    def load(*_, **__):
+        raise error
+
+    TrialFolder(store, 1).save(snapshot(6))
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(MemoryError):
+        TrialFolder(store, 2).latest()
 
 
 @pytest.mark.parametrize(

@@ -54,3 +54,9 @@ def test_nothing_is_left_where_nobody_asks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     LastWords("").end(TrialResult(attempt=1))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_ends_no_trial(caplog):
+    """What was trained is stored whether this is told or not."""
+    LastWords("/dev/full").end(TrialResult(attempt=1))
+    assert caplog.messages == ["/dev/full cannot be written: No space left on device"]

@@ -14,11 +14,11 @@ from torch import nn
 
 from graphtrial.contract import ANALYSIS, MAPS, Analysis, ExitCode, TrialSpec
 from graphtrial.data import DataError, load
-from graphtrial.storage import open_store
+from graphtrial.storage import StoppedError, open_store
 from graphtrial.training import attempt as attempt_module
 from graphtrial.training.checkpoint import TrialFolder, decode, encode
 from graphtrial.training.errors import RefusedError
-from graphtrial.training.outbox import Outbox, StoppedError
+from graphtrial.training.outbox import Outbox
 from graphtrial.training.state import State, result
 
 loading = importlib.import_module("graphtrial.data.load")  # the room gives its name to the function

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from graphtrial.storage import Denied, Full, Unreachable, open_store
 from graphtrial.training.checkpoint import SupersededError, TrialFolder
-from graphtrial.training.outbox import Job, Outbox, StoppedError, still_needed, when_it_answers
+from graphtrial.training.outbox import Job, Outbox, still_needed
 
 
 def nothing():
@@ -166,40 +166,3 @@ def test_a_disk_is_written_at_once_and_its_failures_end_the_trial(tmp_path):
     assert stored == [1]
     with pytest.raises(Full, match="no space"):
         outbox.put(checkpoint(2, failing(1, Full("no space"))))
-
-
-def read_after(times, error):
-    """Something to read that fails so many times before it answers."""
-    tries = itertools.count(1)
-
-    def read():
-        if next(tries) <= times:
-            raise error
-        return "snapshot"
-
-    return read
-
-
-def test_a_trial_that_begins_waits_for_its_store(caplog):
-    """It says so, once, and goes on when the store answers."""
-    assert when_it_answers(read_after(2, Unreachable("no answer")), lambda: False) == "snapshot"
-    assert caplog.messages == ["the trial waits for its store, up to 900 s: no answer"]
-
-
-@pytest.mark.parametrize("error", [Denied("no right"), Full("no space")])
-def test_what_will_not_pass_ends_a_trial_that_begins(error):
-    """A wrong key, a missing right: at once."""
-    with pytest.raises(type(error), match=str(error)):
-        when_it_answers(read_after(1, error), lambda: False)
-
-
-def test_a_trial_that_begins_does_not_wait_for_ever():
-    """The message says how long it has waited."""
-    with pytest.raises(Unreachable, match="no answer; it did not for 0 s"):
-        when_it_answers(read_after(99, Unreachable("no answer")), lambda: False, patience=0)
-
-
-def test_a_trial_that_waits_to_begin_can_be_stopped():
-    """There is nothing to save."""
-    with pytest.raises(StoppedError):
-        when_it_answers(read_after(99, Unreachable("no answer")), lambda: True)

@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from graphtrial.data.cache import locked
 from graphtrial.data.images import DataError, failure
 from graphtrial.storage import Missing, StorageError, Unreachable
 from graphtrial.storage.bucket import Bucket, S3Object
+from graphtrial.storage.waiting import pause_after
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +34,11 @@ _AT_ONCE = 8
 """Objects on their way."""
 _WAITING = 4 * _AT_ONCE
 """Objects that wait for it."""
+_TRIES, _LONGEST_PAUSE = 4, 5.0
+"""How often one object is asked for where its connection breaks, with so many seconds between two tries at most.
+
+The client repeats requests, not the reading of what comes back; and a set of many objects must not begin anew for one.
+"""
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """Variables that boto3 reads by itself."""
 
@@ -120,6 +127,15 @@ def _whole(place: Path, objects: Mapping[str, S3Object]) -> bool:
         return False
 
 
+def _download(bucket: Bucket, wanted: S3Object, target: Path) -> None:
+    with target.open("wb") as file:
+        bucket.download(wanted, file)
+        # Copies are known by their size: after a power cut one must not be as long and full of zeros.
+        file.flush()
+        os.fsync(file.fileno())
+    os.utime(target, (wanted.modified, wanted.modified))
+
+
 def _fetch(bucket: Bucket, objects: Mapping[str, S3Object], place: Path, temporary: Path) -> None:
     """Copy every object, then put the folder in place."""
 
@@ -129,12 +145,15 @@ def _fetch(bucket: Bucket, objects: Mapping[str, S3Object], place: Path, tempora
             message = f"data.uri: the key {each.key} leads out of its folder; rename the object"
             raise DataError(message)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file:
-            bucket.download(each, file)
-            # Copies are known by their size: after a power cut one must not be as long and full of zeros.
-            file.flush()
-            os.fsync(file.fileno())
-        os.utime(target, (each.modified, each.modified))
+        for failures in range(_TRIES):
+            try:
+                _download(bucket, each, target)
+            except Unreachable:
+                if failures == _TRIES - 1:
+                    raise
+                time.sleep(pause_after(failures, _LONGEST_PAUSE))
+            else:
+                return
 
     try:
         shutil.rmtree(temporary, ignore_errors=True)

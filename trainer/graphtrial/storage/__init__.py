@@ -11,6 +11,7 @@ reader may only trust a whole one).
 from graphtrial.storage.errors import Conflict, Corrupt, Denied, Full, Missing, StorageError, Unreachable
 from graphtrial.storage.opening import open_store
 from graphtrial.storage.store import Store
+from graphtrial.storage.waiting import StoppedError, when_it_answers
 
 __all__ = [
     "Conflict",
@@ -18,8 +19,10 @@ __all__ = [
     "Denied",
     "Full",
     "Missing",
+    "StoppedError",
     "StorageError",
     "Store",
     "Unreachable",
     "open_store",
+    "when_it_answers",
 ]

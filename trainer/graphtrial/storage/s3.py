@@ -30,8 +30,9 @@ from graphtrial.storage.errors import Conflict, Corrupt, Denied, Full, Missing, 
 from graphtrial.storage.store import checked
 
 _METADATA = "sha256"
-_CONNECT_SECONDS = 10
-_READ_SECONDS = 60
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 20
+"""Of silence: a connection that was lost without a word must not cost a pod's whole grace period."""
 _ATTEMPTS = 3
 _IN_PARTS_FROM = 32 * 2**20
 """Bytes; what is smaller is sent again as a whole when a connection breaks."""
@@ -48,6 +49,8 @@ _BAD_CREDENTIALS = {
     "InvalidIdentityToken",
 }
 """Answers that some servers give with status 400."""
+_BUSY = {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests"}
+"""Answers, under whatever status, that ask for patience."""
 
 
 def connect(bucket: str, *, endpoint: str, region: str, path_style: bool) -> Any:
@@ -113,9 +116,10 @@ class S3Store:
         return {name.removeprefix(self._prefix): found[name] for name in sorted(found)}
 
     def delete(self, key: str) -> None:
-        """See ``Store.delete``."""
-        with translated(self.url_of(key)):
-            self._client.delete_object(**self._address(key))
+        """See ``Store.delete``; also what others have put there, under names that are no keys of ours."""
+        name = self._prefix + key
+        with translated(f"s3://{self._bucket}/{name}"):
+            self._client.delete_object(Bucket=self._bucket, Key=name)
 
     def read_pointer(self, key: str) -> tuple[bytes, str] | None:
         """See ``Store.read_pointer``; the version is the ETag."""
@@ -221,6 +225,10 @@ def _of_answer(where: str, error: boto.ClientError) -> StorageError:
         return Full(f"{where}: the S3 server has no space left ({code}); free some or choose another bucket")
     if status == 404:
         return Missing(f"{where} does not exist; check the URI")
+    if status in {408, 429} or code in _BUSY:
+        return Unreachable(f"{where}: the S3 server is busy ({status} {code}); try again later")
+    if code == "RequestTimeTooSkewed":
+        return Denied(f"{where}: the S3 server refuses access ({code}); set this machine's clock")
     if status in {401, 403} or code in _BAD_CREDENTIALS:
         message = (
             f"{where}: the S3 server refuses access ({code}); check the credentials, {_CREDENTIALS}, and the bucket's "
@@ -229,6 +237,12 @@ def _of_answer(where: str, error: boto.ClientError) -> StorageError:
         return Denied(message)
     if status in {409, 412}:
         return Conflict(f"{where} was changed by another writer ({code}); read it again")
+    if status == 501:
+        message = (
+            f"{where}: the S3 server cannot do what is asked ({code}); take one that knows conditional writes "
+            f"(If-Match, If-None-Match)"
+        )
+        return StorageError(message)
     if status >= 500:
         return Unreachable(f"{where}: the S3 server fails ({status} {code}); try again later")
     return StorageError(f"{where}: the S3 server refuses the request ({status} {code}); check the URI and the region")

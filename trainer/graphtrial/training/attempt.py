@@ -33,6 +33,7 @@ from graphtrial.contract import (
 )
 from graphtrial.data import Batches, DataError, ImageSet, TrialData, load
 from graphtrial.evaluation import Evaluator, analyse, look, maps_for_umap, metric_problem
+from graphtrial.storage import when_it_answers
 from graphtrial.training.averages import MovingAverages
 from graphtrial.training.checkpoint import Machine, Snapshot, TrialFolder
 from graphtrial.training.errors import RefusedError
@@ -42,7 +43,7 @@ from graphtrial.training.feed import Feed
 from graphtrial.training.loop import Parts, Training
 from graphtrial.training.memory import keep_freed_memory
 from graphtrial.training.networks import build_networks, publish
-from graphtrial.training.outbox import Job, Outbox, when_it_answers
+from graphtrial.training.outbox import Job, Outbox
 from graphtrial.training.sgd import Sgd
 from graphtrial.training.state import State, result
 from graphtrial.training.step import GraphStep

@@ -35,8 +35,9 @@ import contextlib
 import io
 import json
 import logging
+import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import safetensors.torch
@@ -57,14 +58,18 @@ from graphtrial.contract import (
 )
 from graphtrial.models import weights_of
 from graphtrial.storage import Conflict, Corrupt, Denied, Missing, StorageError, Store
+from graphtrial.storage.waiting import pause_after
 
 POINTER = "latest.json"
 REPORTS = "reports/"
 WEIGHTS = "weights/"
 EXPORTS = "exports/"
+_PORT = "port"
 _SUFFIX = ".pt"
 _LATEST = 2
 """How many stay for being the latest."""
+_SWITCHES, _LONGEST_PAUSE = 8, 1.0
+"""How often a pointer is tried to be moved, with so many seconds between two tries at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -188,7 +193,8 @@ class TrialFolder:
         key = f"{self._name}-{step}{_SUFFIX}"
         self._store.write(key, encode(snapshot))
         try:
-            self._point({"attempt": self._attempt, "checkpoint": key, "step": step})
+            target = {"attempt": self._attempt, "checkpoint": key, "step": step}
+            self._switch(POINTER, json.dumps(target).encode(), self._check_holder)
         except SupersededError:
             with contextlib.suppress(StorageError):
                 self._store.delete(key)
@@ -257,8 +263,19 @@ class TrialFolder:
         self._store.write(f"{EXPORTS}{name}", content)
 
     def announce(self, port: int) -> None:
-        """Say at which port this attempt answers."""
-        self._store.write("port", str(port).encode())
+        """Say at which port this attempt answers.
+
+        On a server by conditional writes, as the pointer is moved later: one that knows none is found out here.
+
+        Raises:
+            StorageError: If the store fails.
+        """
+        if not self.remote:
+            self._store.write(_PORT, str(port).encode())
+            return
+        # The second has something to move whatever lay there before.
+        for text in (f"{port}\n", str(port)):
+            self._switch(_PORT, text.encode())
 
     def _append(self, key: str) -> None:
         self._stored = [other for other in self._stored if other != key] + [key]
@@ -287,23 +304,40 @@ class TrialFolder:
     def _pointed(self) -> str | None:
         try:
             found = self._store.read_pointer(POINTER)
-            return str(json.loads(found[0])["checkpoint"]) if found else None
+            if found is None:
+                return None
+            self._check_holder(found[0])
+            return str(json.loads(found[0])["checkpoint"])
         except (Corrupt, ValueError, KeyError, TypeError) as error:
             _log.warning("the pointer %s is replaced: %s", self._store.url_of(POINTER), error)
             self._store.delete(POINTER)
             return None
 
-    def _point(self, target: dict[str, Any]) -> None:
-        while True:
-            found = self._store.read_pointer(POINTER)
-            if found and (holder := json.loads(found[0])["attempt"]) > self._attempt:
-                where = self._store.url_of(POINTER)
-                raise SupersededError(f"{where} belongs to attempt {holder}: attempt {self._attempt} ends here")
+    def _check_holder(self, pointer: bytes) -> None:
+        if (holder := json.loads(pointer)["attempt"]) > self._attempt:
+            where = self._store.url_of(POINTER)
+            raise SupersededError(f"{where} belongs to attempt {holder}: attempt {self._attempt} ends here")
+
+    def _switch(self, key: str, data: bytes, check: Callable[[bytes], None] = lambda _: None) -> None:
+        """Move a pointer unless ``check`` objects to what it holds; another attempt may be faster, now and then.
+
+        Raises:
+            Conflict: If somebody seems to be faster each time.
+        """
+        for failures in range(_SWITCHES):
+            found = self._store.read_pointer(key)
+            if found is not None:
+                check(found[0])
             try:
-                self._store.write_pointer(POINTER, json.dumps(target).encode(), found[1] if found else None)
+                self._store.write_pointer(key, data, found[1] if found else None)
             except Conflict:
-                continue  # another attempt was faster: look whose it is
-            return
+                time.sleep(pause_after(failures, _LONGEST_PAUSE))
+            else:
+                return
+        raise Conflict(
+            f"{self._store.url_of(key)} could not be moved in {_SWITCHES} tries, as if others were faster each time; "
+            f"the server, and what lies before it, must know conditional writes (If-Match, If-None-Match)"
+        )
 
 
 def rung_steps(progress: Progress) -> frozenset[int]:
@@ -358,10 +392,15 @@ def load(data: bytes, where: str) -> dict[str, Any]:
 
     Raises:
         Corrupt: If it is anything else; the message names ``where``.
+        MemoryError: If there is no room for it; torch's allocator raises a RuntimeError for that.
     """
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # torch documents none: pickle, zip and tensor errors all come through
+        if "allocate memory" in str(error):
+            raise MemoryError(str(error)) from error
         reason = (str(error).splitlines() or [repr(error)])[0]
         raise Corrupt(f"{where} cannot be read by torch.load with weights_only: {reason}") from error
     if not isinstance(content, dict):

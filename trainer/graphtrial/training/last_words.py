@@ -9,6 +9,7 @@ error of Python says that line itself; one that ends by a signal has none.
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from graphtrial.contract import TrialResult
 
 VARIABLE = "GRAPHTRIAL_TERMINATION_LOG"
 """The environment variable that names the file."""
+_log = logging.getLogger(__name__)
 _MESSAGE_LENGTH = 250
 """Characters of a message that are kept; a longer one Kubernetes would cut in the middle of the JSON."""
 
@@ -48,4 +50,8 @@ class LastWords:
         last = tuple(evaluation.model_copy(update={"losses": {}}) for evaluation in result.evaluations[-1:])
         message = result.message if len(result.message) <= _MESSAGE_LENGTH else f"{result.message[:_MESSAGE_LENGTH]}..."
         short = result.model_copy(update={"evaluations": last, "conflicts": (), "exports": (), "message": message})
-        Path(self._path).write_text(short.model_dump_json(by_alias=True, exclude_defaults=True))
+        try:
+            Path(self._path).write_text(short.model_dump_json(by_alias=True, exclude_defaults=True))
+        except OSError as error:
+            # What was trained is stored whether this is told or not.
+            _log.warning("%s cannot be written: %s", self._path, error.strerror or error)

@@ -1,4 +1,4 @@
-"""What a trial has to store, on its way there; and how long a trial waits for a store that does not answer.
+"""What a trial has to store, on its way there.
 
 Where a disk holds the objects, each is stored before the call returns, and a failure ends the trial. Where a server
 does (``Store.remote``), a thread stores them one after another, in the order they were handed over, and the training
@@ -13,84 +13,21 @@ and a spool on the pod's own disk (it goes with the pod).
 
 from __future__ import annotations
 
-import itertools
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from graphtrial.contract import TrialResult
-from graphtrial.storage import StorageError, Unreachable
+from graphtrial.storage import StorageError
+from graphtrial.storage.waiting import COMPLAINT_SECONDS, LONGEST_AWAITED, PATIENCE_SECONDS, pause_after
 from graphtrial.training.checkpoint import Progress, Snapshot, SupersededError, TrialFolder, rung_steps
 
-PATIENCE_SECONDS = 15 * 60.0
-"""How long a trial does nothing but wait for its store, at its start and, since the last success, at its end.
-
-Longer than the outages that users see (a node drained, a store restarted, ten minutes), shorter than is bearable for a
-GPU that stands idle. The kubelet's grace period ends the wait of a trial that was asked to stop sooner.
-"""
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE, _LONGEST_AWAITED = 30.0, 5.0
-"""Seconds between two tries: the second while the trial does nothing but wait, perhaps within a grace period."""
-_COMPLAINT_SECONDS = 60.0
-"""At most one line on the log in that time about a store that fails."""
+_LONGEST_PAUSE = 30.0
+"""Seconds between two tries while the training goes on."""
 
 _log = logging.getLogger(__name__)
-# Trials forked by one server have the same random state; their pauses are to differ.
-_random = random.SystemRandom()
-T = TypeVar("T")
-
-
-class StoppedError(Exception):
-    """The trial was asked to stop before it had begun; there is nothing to save."""
-
-
-def when_it_answers(read: Callable[[], T], stop_requested: Callable[[], bool], patience: float = PATIENCE_SECONDS) -> T:
-    """What ``read`` returns, called again while the store does not answer.
-
-    Raises:
-        StoppedError: If asked to stop meanwhile.
-        Unreachable: If the store did not answer for ``patience`` seconds.
-        StorageError: At once for everything that does not pass by itself, such as a missing bucket or permission.
-    """
-    until = time.monotonic() + patience
-    next_complaint = 0.0
-    for failures in itertools.count():
-        pause = _pause(failures, _LONGEST_AWAITED)
-        try:
-            return _unless_stopped(read, stop_requested)
-        except Unreachable as error:
-            if time.monotonic() + pause > until:
-                raise Unreachable(f"{error}; it did not for {patience:.0f} s") from error
-            if time.monotonic() >= next_complaint:
-                next_complaint = time.monotonic() + _COMPLAINT_SECONDS
-                _log.warning("the trial waits for its store, up to %.0f s: %s", patience, error)
-        resume = time.monotonic() + pause
-        while time.monotonic() < resume:
-            if stop_requested():
-                raise StoppedError
-            time.sleep(min(0.1, pause))
-    raise AssertionError("a count never ends")
-
-
-def _unless_stopped(read: Callable[[], T], stop_requested: Callable[[], bool]) -> T:
-    """What ``read`` returns or raises; a server that hangs may not let it return before minutes have passed."""
-    answer: Future[T] = Future()
-
-    def ask() -> None:
-        try:
-            answer.set_result(read())
-        except BaseException as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=ask, daemon=True, name="awaited").start()
-    while not wait([answer], 0.1).done:
-        if stop_requested():
-            raise StoppedError
-    return answer.result()
 
 
 class Job(NamedTuple):
@@ -254,7 +191,7 @@ class Outbox:
         """Until the next try: at once if the trial begins to wait for it."""
         with self._changed:
             awaited = self._awaited
-            pause = _pause(self._failures, _LONGEST_AWAITED if awaited else _LONGEST_PAUSE)
+            pause = pause_after(self._failures, LONGEST_AWAITED if awaited else _LONGEST_PAUSE)
             self._changed.wait_for(lambda: self._awaited != awaited, pause)
 
     def _failed(self, job: Job, error: StorageError) -> None:
@@ -263,7 +200,7 @@ class Outbox:
             self._failures += 1
             self._changed.notify_all()
         if time.monotonic() >= self._next_complaint:
-            self._next_complaint = time.monotonic() + _COMPLAINT_SECONDS
+            self._next_complaint = time.monotonic() + COMPLAINT_SECONDS
             _log.warning("%s waits for its store: %s", job.what, error)
 
     def _stored(self) -> None:
@@ -274,9 +211,3 @@ class Outbox:
             self._changed.notify_all()
         if recovered:
             _log.info("the store answers again")
-
-
-def _pause(failures: int, longest: float) -> float:
-    """Seconds until the next try: doubled with each failure up to the longest, drawn from the upper half."""
-    upper = min(longest, _FIRST_PAUSE * 2.0 ** min(failures, 16))
-    return _random.uniform(upper / 2, upper)

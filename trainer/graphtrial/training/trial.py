@@ -17,13 +17,13 @@ from pydantic import ValidationError
 
 from graphtrial.contract import ExitCode, TrialSpec, problems
 from graphtrial.data import DataError
-from graphtrial.storage import StorageError, Unreachable, open_store
+from graphtrial.storage import StoppedError, StorageError, Unreachable, open_store
 from graphtrial.training.attempt import attempt
 from graphtrial.training.checkpoint import Progress, TrialFolder
 from graphtrial.training.errors import DivergedError, RefusedError
 from graphtrial.training.events import note_end, put_events
 from graphtrial.training.last_words import VARIABLE, LastWords
-from graphtrial.training.outbox import Outbox, StoppedError
+from graphtrial.training.outbox import Outbox
 from graphtrial.training.state import State, result, result_so_far
 
 _CRASHED = 1
