@@ -129,8 +129,9 @@ class Folder:
             StorageError: If the folder cannot be written or holds a corrupt object.
         """
         if self._has("search.json") and self._differences(manifest) and self._is_worthless(manifest):
-            self.store.delete("search.json")
+            # In this order: a kill between them must not leave the old trials to the new search.
             shutil.rmtree(self.path / "trials", ignore_errors=True)
+            self.store.delete("search.json")
         if not self._has("search.json"):
             self._write("search.yaml", write_manifest(manifest).encode())
             self._write("local.json", canonical_json(local.to_json()).encode())

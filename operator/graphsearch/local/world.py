@@ -161,7 +161,7 @@ class LocalWorld:
     def _take(self, event: dict[str, Any]) -> None:
         if "started" in event:
             key = _key(event["started"])
-            self._observed[key] = Running(f"process {event['pid']}", time.time())
+            self._observed[key] = Running(f"process {event['pid']}", max(time.time(), self._now))
         elif "ended" in event:
             self._end(_key(event["ended"]), event["code"], event["seconds"])
         elif "error" in event and not self._has_run(event["id"]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from graphtrial.contract import Edge, Gate, GateType, Graph, LossType, Metric
+from graphtrial.contract import ALWAYS_OPEN_FOR_LABELS, Edge, Gate, GateType, Graph, LossType, Metric
 
 LOSSES = {
     LossType.CROSS_ENTROPY: "CE",
@@ -36,8 +36,9 @@ def loss_text(edge: Edge) -> str:
 
 
 def gate_of(edge: Edge) -> Gate:
-    """The gate as it acts: on a label edge Correct is Through, since a label is always right (spec 3)."""
-    return Gate(type=GateType.THROUGH) if edge.is_label and edge.gate.type is GateType.CORRECT else edge.gate
+    """The gate as it acts: on a label edge Correct and Threshold are Through (spec 3)."""
+    is_open = edge.is_label and edge.gate.type in ALWAYS_OPEN_FOR_LABELS
+    return Gate(type=GateType.THROUGH) if is_open else edge.gate
 
 
 def gate_text(edge: Edge) -> str:

@@ -39,7 +39,7 @@ class Difference:
     mean: float | None
     """None without a pair."""
     low: float | None
-    """Ends of the 95 % interval; None with fewer than two pairs."""
+    """Ends of the 95 % interval; None with fewer than two pairs, or where all differ by the same."""
     high: float | None
 
     @property
@@ -121,7 +121,9 @@ def _difference(
     repeats = {trial.spec.repeat or 0 for trial in (*runs[found], *runs[other])}
     paired = sorted(scores[found].keys() & scores[other].keys())
     values = [scores[found][repeat] - scores[other][repeat] for repeat in paired]
-    low, high = t_interval(values) if len(values) > 1 else (None, None)
+    # Scores are multiples of one image: two equal differences are chance, not an interval of no width.
+    has_spread = len(values) > 1 and max(values) - min(values) > _SPREAD
+    low, high = t_interval(values) if has_spread else (None, None)
     mean = statistics.fmean(values) if values else None
     return Difference(len(values), len(repeats) - len(values), mean, low, high)
 
@@ -133,6 +135,8 @@ def t_interval(values: list[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+_SPREAD = 1e-9
+"""Below which differences of scores are equal: rounding, and less than one image of any set."""
 _Z = 1.959963984540054
 """The normal distribution's 97.5 % quantile."""
 
@@ -202,9 +206,11 @@ def _sentence(found: str, other: str, difference: Difference, metric: Metric) ->
     if difference.low is None or difference.high is None:
         (mean,), unit = amounts((abs(difference.mean),), metric)
         direction = "above" if difference.mean >= 0 else "below"
+        alike = f"each of the {pairs} of runs; equal differences give"
+        where = "the only pair of runs; one pair gives" if difference.pairs == 1 else alike
         return (
-            f"{found} scored {mean}{unit} {direction} {other} in the only pair of runs; "
-            f"one pair gives no interval, so no difference is shown.{left_out}"
+            f"{found} scored {mean}{unit} {direction} {other} in {where} no interval, "
+            f"so no difference is shown.{left_out}"
         )
     if difference.verdict is Verdict.NOT_SHOWN:
         (mean, low, high), unit = amounts((difference.mean, difference.low, difference.high), metric)

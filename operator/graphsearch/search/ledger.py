@@ -64,6 +64,8 @@ class Ledger:
         self.outcomes: Counter[tuple[Purpose, Outcome]] = Counter()
         self.published: dict[str, int] = {}
         """Which trial publishes the weights under a key; the newest, where an older one was cancelled."""
+        self.publishers: dict[int, Outcome | None] = {}
+        """How those trials have ended: every trial that waits for weights asks at every look."""
         self.tally = Tally()
         """Costs, and what each rung has seen."""
         self.last_time = 0.0
@@ -119,6 +121,7 @@ class Ledger:
         self.members[trial.spec.purpose].append(trial.index)
         for key in trial.spec.publishes.values():
             self.published[key] = max(trial.index, self.published.get(key, 0))
+            self.publishers[trial.index] = None
 
     def _follow_rungs(self, old: GraphTrial | None, new: GraphTrial) -> None:
         known = len(old.status.rungs) if old else 0
@@ -136,6 +139,7 @@ class Ledger:
             if attempt.is_open or attempt.number in known:
                 continue
             ended_at = attempt.ended_at or 0.0
+            self.last_time = max(self.last_time, ended_at)
             if attempt.end is AttemptEnd.NOT_STARTED:
                 insort(self.unstarted, (ended_at, attempt.message))
             elif attempt.exit_code == ExitCode.STORAGE:
@@ -174,6 +178,8 @@ class Ledger:
                 first = self.refused.get(attempt.exit_code, trial.index)
                 self.refused[attempt.exit_code] = min(first, trial.index)
         self.outcomes[trial.spec.purpose, outcome] += 1
+        if trial.index in self.publishers:
+            self.publishers[trial.index] = outcome
         if outcome is Outcome.SUCCEEDED:
             self.successes[trial.spec.purpose].append(trial.index)
         if outcome in LEFT_THE_POPULATION:

@@ -47,6 +47,9 @@ from graphtrial.contract import ExitCode, Purpose
 MAX_CRASHES = 3
 """Crashed attempts in a row, none of which got further than the one before, after which a trial has failed."""
 
+_WAITING = 2
+"""Trials that may wait for their teachers, for each slot."""
+
 MAX_ATTEMPTS = 40
 """However they ended; what is recorded of a trial has to fit into one object of 12 KiB."""
 
@@ -256,7 +259,7 @@ def _given_up(snapshot: Snapshot, ending: stages.Ending | None) -> _GivenUp:
     if ending is not None:
         return _GivenUp(frozenset(Purpose))
     if stages.is_finishing(snapshot.settled):
-        return _GivenUp(frozenset({Purpose.SEARCH}))
+        return _GivenUp(indexes=frozenset(trial.index for trial in _undecided(snapshot)))
     return _GivenUp(indexes=_beyond_budget(snapshot))
 
 
@@ -270,8 +273,7 @@ def _beyond_budget(snapshot: Snapshot) -> frozenset[int]:
     surplus = drawn - snapshot.settled.spec.budget.max_trials
     if surplus <= 0:
         return frozenset()
-    searching = (trial for trial in ledger.open.values() if trial.spec.purpose is Purpose.SEARCH)
-    undecided = [trial for trial in searching if not _is_decided(snapshot.settled, trial)]
+    undecided = _undecided(snapshot)
     has_result = ledger.best is not None or any(
         _progress(trial) >= snapshot.settled.evaluations for trial in ledger.open.values()
     )
@@ -279,10 +281,16 @@ def _beyond_budget(snapshot: Snapshot) -> frozenset[int]:
     return frozenset(trial.index for trial in sorted(undecided, key=_least_first)[: max(0, min(surplus, most))])
 
 
-def _is_decided(settled: Settled, trial: GraphTrial) -> bool:
-    """Whether its rungs have said all: a rung stopped it, or its last evaluation is reported."""
-    rungs = trial.status.rungs
-    return bool(rungs) and (rungs[-1].decision is Decision.STOP or rungs[-1].evaluation >= settled.evaluations)
+def _undecided(snapshot: Snapshot) -> list[GraphTrial]:
+    """Open Search trials whose rungs have not said all: none stopped them, and their last evaluation is to come."""
+    evaluations = snapshot.settled.evaluations
+    return [
+        trial
+        for trial in snapshot.ledger.open.values()
+        if trial.spec.purpose is Purpose.SEARCH
+        and _progress(trial) < evaluations
+        and not (trial.status.rungs and trial.status.rungs[-1].decision is Decision.STOP)
+    ]
 
 
 def _is_given_up(snapshot: Snapshot, given_up: _GivenUp, trial: GraphTrial) -> bool:
@@ -319,13 +327,15 @@ def _create(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:
 
 
 def _has_room(snapshot: Snapshot) -> bool:
-    """Whether a slot stays free after everything that can start.
+    """Whether a slot stays free after everything that can start, and not too many wait for their teachers.
 
-    Trials that wait for their teachers are no reason to stop drawing: a teacher trains to its end, and on a cluster
-    most slots would stand idle meanwhile.
+    Some that wait are no reason to stop drawing: a teacher trains to its end, and on a cluster most slots would stand
+    idle meanwhile. In a space where every graph has a teacher all of maxTrials would be drawn before the first ends,
+    whatever the goal.
     """
-    free = snapshot.settled.spec.budget.parallel_trials - len(snapshot.ledger.running) - len(_ready(snapshot))
-    return free > 0 and not any(promotable(snapshot))
+    slots, ready = snapshot.settled.spec.budget.parallel_trials, len(_ready(snapshot))
+    is_free = slots - len(snapshot.ledger.running) - ready > 0
+    return is_free and len(snapshot.ledger.idle) - ready < _WAITING * slots and not any(promotable(snapshot))
 
 
 def _act(snapshot: Snapshot, ending: stages.Ending | None) -> list[Action]:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from graphsearch.api import EdgeRule, PossibleEdge, Space, possible_edges
 from graphtrial.contract import (
+    ALWAYS_OPEN_FOR_LABELS,
     ATTENTION,
     LABEL,
     Edge,
@@ -127,8 +128,8 @@ def _ways_by_node(
 def _ways_of_edge(source: str, rule: EdgeRule) -> int:
     """Distinct ways to draw an edge that is no EMA edge."""
     gates, losses = set(rule.gates), sum(choice is not None for choice in choices_of(rule, source))
-    if source == LABEL and GateType.CORRECT in gates:
-        gates = (gates - {GateType.CORRECT}) | {GateType.THROUGH}
+    if source == LABEL and (open_gates := gates & ALWAYS_OPEN_FOR_LABELS):
+        gates = (gates - open_gates) | {GateType.THROUGH}
     cut = GateType.CUTOFF in gates
     return losses * (len(gates) - cut) + cut
 

@@ -5,6 +5,7 @@ A stage is read off the facts; none is stored. Small pure functions, each one qu
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable
@@ -127,7 +128,7 @@ def missing_teachers(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
     for _, trial in sorted(ledger.idle.items()):
         for node, key in trial.spec.teachers.items():
             publisher = ledger.published.get(key)
-            known = publisher is not None and ledger.trials[publisher].status.outcome is not Outcome.CANCELLED
+            known = publisher is not None and ledger.publishers[publisher] is not Outcome.CANCELLED
             weights = trial.spec.graph.node(node).weights
             if known or key in missing or weights is None or weights.pretrained is None:
                 continue
@@ -138,21 +139,18 @@ def missing_teachers(settled: Settled, ledger: Ledger) -> list[GraphTrial]:
 
 def has_teachers(ledger: Ledger, trial: GraphTrial) -> bool:
     """Whether all weights that a trial starts from are there."""
-    for key in trial.spec.teachers.values():
-        publisher = ledger.trials.get(ledger.published.get(key, -1))
-        if publisher is None or publisher.status.outcome is not Outcome.SUCCEEDED:
-            return False
-    return True
+    publishers = (ledger.published.get(key, -1) for key in trial.spec.teachers.values())
+    return all(ledger.publishers.get(index) is Outcome.SUCCEEDED for index in publishers)
 
 
 def failed_teacher(ledger: Ledger, trial: GraphTrial) -> GraphTrial | None:
     """The publisher of weights that will never be there, if there is one; a cancelled Pretrain trial is made anew."""
     for key in trial.spec.teachers.values():
-        publisher = ledger.trials.get(ledger.published.get(key, -1))
-        if publisher is None:
+        outcome = ledger.publishers.get(ledger.published.get(key, -1))
+        if outcome in (None, Outcome.SUCCEEDED):
             continue
-        outcome, pretrains = publisher.status.outcome, publisher.spec.purpose is Purpose.PRETRAIN
-        if outcome in (Outcome.FAILED, Outcome.DIVERGED) or (outcome is Outcome.CANCELLED and not pretrains):
+        publisher = ledger.trials[ledger.published[key]]
+        if outcome is not Outcome.CANCELLED or publisher.spec.purpose is not Purpose.PRETRAIN:
             return publisher
     return None
 
@@ -272,14 +270,14 @@ def _with_winner(settled: Settled, ledger: Ledger, winner: int) -> SearchFacts:
 
 
 def _best_node(ledger: Ledger, winner: int) -> str:
-    """The node with the highest mean over the winner's repeats; where none told its score, the target if it learns."""
+    """The node with the highest mean over the winner's repeats; where none has one, the target if it learns."""
     runs = [t for t in _succeeded(ledger, Purpose.FINALIST) if t.spec.origin == winner] or [ledger.trials[winner]]
     graph = ledger.trials[winner].spec.graph
     learners = scored_nodes(graph, ScoreOf.BEST_NODE)
     means = {
         name: statistics.fmean(run.status.nodes[name] for run in runs)
         for name in learners
-        if all(name in run.status.nodes for run in runs)
+        if all(math.isfinite(run.status.nodes.get(name, math.nan)) for run in runs)
     }
     some = graph.target_name if graph.target_name in learners else learners[0]
     return max(means, key=lambda name: means[name], default=some)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from graphsearch.api import Attempt, BestStatus, Cost, GraphTrial, Outcome, Reason, RungStatus, SearchFacts
+from graphsearch.api import AshaMode, Attempt, BestStatus, Cost, GraphTrial, Outcome, Reason, RungStatus, SearchFacts
 from graphsearch.search import stages
 from graphsearch.search.contenders import contenders
 from graphsearch.search.ledger import Ledger
@@ -55,6 +55,8 @@ def summarise(settled: Settled, ledger: Ledger, now: float) -> SearchStatus:
     """The status of a search from its facts; its work grows with rungs and running trials, not with ended ones."""
     purpose, wanted = _counted(settled, ledger)
     outcomes = {outcome: ledger.outcomes[purpose, outcome] for outcome in Outcome}
+    # Stopping judges a score among those that are there and itself; Promotion those that wait.
+    newcomers = int(settled.asha.mode is AshaMode.STOPPING)
     best = None
     if ledger.best is not None:
         best = BestStatus(trial=ledger.trials[-ledger.best[1]].name, score=ledger.best[0])
@@ -75,7 +77,7 @@ def summarise(settled: Settled, ledger: Ledger, now: float) -> SearchStatus:
                 evaluation=rung,
                 reported=ledger.tally.reported[rung],
                 kept=ledger.tally.kept[rung],
-                cut=ledger.rungs[rung].cut(settled.asha.reduction_factor),
+                cut=ledger.rungs[rung].cut(settled.asha.reduction_factor, newcomers=newcomers),
             )
             for rung in settled.rungs
         ),

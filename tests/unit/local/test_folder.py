@@ -13,6 +13,7 @@ from graphsearch.api.manifest import parse_manifest
 from graphsearch.local import ChangedManifestError, Folder, Local, LockedError, NotARunError
 from graphtrial.contract import Device, Edge, Graph, Loss, LossType, Node, Purpose
 from graphtrial.storage import Corrupt, Missing
+from graphtrial.storage.files import FileStore
 
 _MANIFEST = """
 apiVersion: graphsearch.io/v1alpha1
@@ -99,6 +100,24 @@ def test_a_changed_manifest_is_taken_while_nothing_is_earned(tmp_path: Path):
         assert after.uid != before.uid
         assert folder.ledger().trials == {}
         assert folder.manifest() == _manifest(seed=5)
+
+
+def test_a_new_beginning_that_is_killed_half_way_begins_anew_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The old trials must not come into the new search."""
+    with Folder(tmp_path) as folder:
+        folder.open_search(_manifest(seed=0), _LOCAL)
+        folder.write_trial(_trial(0))
+        with monkeypatch.context() as killed:
+            killed.setattr(FileStore, "delete", _be_killed)
+            with pytest.raises(KeyboardInterrupt):
+                folder.open_search(_manifest(seed=5), _LOCAL)
+        folder.open_search(_manifest(seed=5), _LOCAL)
+        assert folder.ledger().trials == {}
+        assert folder.manifest() == _manifest(seed=5)
+
+
+def _be_killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("change", ["saved", "another search"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from graphsearch.api import AttemptEnd, Outcome, Reason
 from graphsearch.api.manifest import parse_manifest
 from graphsearch.local import Folder, Local, LocalWorld, Machine, StoppedError
 from graphsearch.local.machine import Slot
+from graphsearch.search.planner import drive
 from graphsearch.search.settled import settle
 from graphtrial.contract import Device, Evaluation, ExitCode, RungScore, TrialResult, TrialSpec
 
@@ -143,6 +145,21 @@ def test_a_crash_after_a_checkpoint_is_not_charged(folder: Folder):
     trial = world.ledger.trials[1]
     assert [attempt.end for attempt in trial.status.attempts] == [AttemptEnd.CRASHED] * 5 + [AttemptEnd.DONE]
     assert "SIGKILL" in trial.status.attempts[0].message
+
+
+def test_a_clock_that_is_set_back_makes_no_attempt_older(folder: Folder, monkeypatch: pytest.MonkeyPatch):
+    """Attempts begin no earlier than what was recorded before, or their running would use up the budget."""
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
+    server = PlayedServer(folder)
+    server.holds = True
+    world = _world(folder, server)
+    monkeypatch.setattr(time, "time", lambda: 900_000.0)
+    drive(world.snapshot, world.carry_out)
+    world.gather()
+    drive(world.snapshot, world.carry_out)
+    started = [attempt.started_at for attempt in world.ledger.running.values()]
+    assert len(started) == 2
+    assert all(at is not None and at >= 1_000_000 for at in started)
 
 
 @pytest.mark.parametrize(("code", "cause"), [(ExitCode.BAD_DATA, "data"), (ExitCode.STORAGE, "storage")])

@@ -93,6 +93,17 @@ def test_one_pair_gives_no_interval() -> None:
     ]
 
 
+def test_equal_differences_give_no_interval() -> None:
+    """Scores are multiples of one image, so two pairs differ alike by chance, which is no certainty."""
+    rows = table(Found=[0.81, 0.73], Independent=[0.80, 0.72])
+    assert rows[1].difference is not None
+    assert (rows[1].difference.low, rows[1].difference.verdict) == (None, Verdict.NOT_SHOWN)
+    assert sentences(rows, Metric.ACCURACY) == [
+        "The found graph scored 1.0 points above independent training in each of the 2 pairs of runs; "
+        "equal differences give no interval, so no difference is shown."
+    ]
+
+
 def test_failed_runs_leave_their_pair_out() -> None:
     """Only repeats in which both ended well are paired; the others are counted."""
     rows = table(Found=[0.75, None, 0.76, 0.74], Independent=[0.70, 0.10, None, 0.70])

@@ -108,6 +108,18 @@ def test_finishing_stops_the_search_and_goes_on_to_the_comparison():
     assert (world.ledger.search.reason, world.ledger.search.winner) == (Reason.COMPLETED, 0)
 
 
+def test_finishing_keeps_a_trial_that_has_reported_its_last_evaluation():
+    """It has only to store its result: killed while it does, it gets another attempt."""
+    search = a_search().trials(9).parallel(2)
+    world = a_world(search).look((0, 8, 0.9)).change(search.wanted("Finishing"))
+    assert world.stopped == [(1, "Unwanted")]
+    world.end(1, 143).end(0, 137)
+    assert (world.running, world.ledger.trials[0].attempt.number) == ([0], 2)
+    world.end(0)
+    assert (world.outcome(0), world.outcome(1)) == (Outcome.SUCCEEDED, Outcome.CANCELLED)
+    assert (world.ledger.search.reason, world.ledger.search.winner) == (Reason.COMPLETED, 0)
+
+
 def test_cancelling_ends_the_search_when_everything_has_stopped():
     """Cancelled: every trial is stopped, nothing is compared, the best so far is named."""
     search = a_search().trials(9).parallel(2).compared(1, 1)

@@ -74,6 +74,14 @@ def test_the_size_counts_what_the_draw_can_give():
     assert nominal_size(space) == 2**2 * 2**3 * (2 * 3) * 2 * 2
 
 
+def test_gates_that_are_always_open_on_labels_are_one():
+    """A label is always right and always sure: Correct and Threshold are Through there (spec 3)."""
+    space = a_space(1, {"kind": "Label", "gates": ["Through", "Correct", "Threshold", "Linear"]})
+    drawn = {graph_digest(draw(space, ScoreOf.TARGET_NODE, 0, index)) for index in range(100)}
+    assert len(drawn) == distinct_size(space) == 2
+    assert nominal_size(space) == 4
+
+
 def test_an_ema_edge_is_one_choice_among_the_losses():
     """A quarter of 2,000 drawn edges of three losses and EMA; the node then follows, and nothing else leads there."""
     losses = ["Consistency", "PseudoLabel", "ThresholdedPseudoLabel"]

@@ -26,6 +26,15 @@ def test_a_running_search_in_numbers():
     assert (status.seconds.useful, status.seconds.stopped, status.seconds.lost) == (8, 3, 0)
 
 
+def test_the_cut_is_the_lowest_score_that_would_go_on():
+    """Of three and itself the best two go on, so 0.8 would."""
+    world = HandPlayed(a_search().trials(9).parallel(3).settled()).look().look((0, 1, 0.9), (1, 1, 0.8), (2, 1, 0.5))
+    status = summarise(world.settled, world.ledger, world.now)
+    assert status.rungs[0].cut == 0.8
+    world.end(2, 143).look((3, 1, 0.8))
+    assert world.ledger.trials[3].status.rungs[0].decision is Decision.CONTINUE
+
+
 def test_of_a_fixed_list_the_runs_are_counted():
     """Nothing is drawn: each graph has its repeats, and a baseline that equals it has none of its own."""
     edges = [{"source": "Label", "destination": "1", "loss": {"type": "CrossEntropy"}}]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from tests.searches import HandPlayed, a_search, rebuilt
 
@@ -60,6 +62,20 @@ def test_students_that_wait_leave_no_slot_idle():
     (teacher,) = world.of(Purpose.PRETRAIN)
     other = next(index for index in world.running if index != teacher.index)
     assert world.ledger.trials[other].spec.teachers == {}
+
+
+def test_where_every_graph_has_a_teacher_the_goal_still_ends_the_search():
+    """Two students wait for each slot and no more, so few are drawn when the first of them reaches the goal."""
+    search = a_distilling_search().trials(200).parallel(3).scored_by("TargetNode", goal=0.8)
+    world = a_world(search)
+    (teacher,) = world.of(Purpose.PRETRAIN)
+    assert len(world.of(Purpose.SEARCH)) == 6
+    world.finish(teacher.index, 0.5)
+    while world.running:
+        world.finish(world.running[0], 0.9)
+    drawn = world.of(Purpose.SEARCH)
+    assert len(drawn) < 12
+    assert {trial.status.outcome for trial in drawn} == {Outcome.SUCCEEDED}
 
 
 def test_a_teacher_sees_what_its_student_may_see():
@@ -247,6 +263,14 @@ def test_best_node_is_chosen_with_its_graph():
         world.finish(trial.index, 0.6, nodes={"1": 0.6, "2": second, "ensemble": 1.0})
     assert (world.ledger.search.winner, world.ledger.search.winner_node) == (0, "1")
     assert {trial.spec.graph.target_name for trial in world.of(Purpose.COMPARE)} == {"1"}
+
+
+def test_a_node_without_a_score_is_not_the_best():
+    """A trial may end well for another node's sake while the logits of one are not finite."""
+    world = searched(a_varied_search().scored_by("BestNode").compared(1, 1, ["Independent"]), 0.5)
+    (finalist,) = world.of(Purpose.FINALIST)
+    world.finish(finalist.index, 0.6, nodes={"1": math.nan, "2": 0.6})
+    assert world.ledger.search.winner_node == "2"
 
 
 def test_best_node_of_a_fixed_list_is_the_best_of_each_run():

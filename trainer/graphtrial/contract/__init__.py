@@ -48,6 +48,7 @@ from graphtrial.contract.graph_rules import (
     settle_isolated,
 )
 from graphtrial.contract.parts import (
+    ALWAYS_OPEN_FOR_LABELS,
     ATTENTION,
     ENSEMBLE,
     LABEL,
@@ -98,6 +99,7 @@ from graphtrial.contract.trial import (
 )
 
 __all__ = [
+    "ALWAYS_OPEN_FOR_LABELS",
     "ANALYSIS",
     "ATTENTION",
     "DATASETS",

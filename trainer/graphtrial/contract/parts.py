@@ -136,6 +136,10 @@ class GateType(StrEnum):
     """w = 1 where the source's top probability exceeds tau (5.8)."""
 
 
+ALWAYS_OPEN_FOR_LABELS = frozenset({GateType.CORRECT, GateType.THRESHOLD})
+"""On a label edge they are Through: the one-hot source is always right and always sure (spec 3)."""
+
+
 class Gate(Model):
     """A gate with its parameters; a parameter that its type does not have is refused."""
 
