@@ -9,7 +9,7 @@ from graphsearch.api import Distillation, GraphTrial, Lesson, Outcome
 from graphsearch.report.markup import Html, bullets, element, fold, paragraph, section, table
 from graphsearch.report.record import SearchRecord, last_result
 from graphsearch.report.wording import LOSSES, METRICS, counted, mean_text, score_text, size_text
-from graphsearch.search.compression import chosen, mean_of, result_of, tries
+from graphsearch.search.compression import chosen, mean_of, rank_of, result_of, tries
 from graphtrial.contract import ENSEMBLE, Aggregation, Exported, LossType, NodeKind, Purpose
 from graphtrial.storage import Missing, Store
 
@@ -104,7 +104,7 @@ def _rows(record: SearchRecord, trials: list[GraphTrial]) -> list[Html]:
     tried, metric = tries(trials), record.manifest.spec.objective.metric
     if not tried:
         return []
-    best = [max(ways, key=lambda way: _rank(tried[way])) for ways in _by_row(tried)]
+    best = [min(ways, key=lambda way: rank_of(tried[way])) for ways in _by_row(tried)]
     cells = [(*_named(way), f"{way.temperature:g}", *_scores(record, tried[way])) for way in best]
     strong = next((place for place, way in enumerate(best) if way == chosen(trials)), -1)
     head = ("What the student learned", "Gradients", "Best temperature", "Mean ± std", "Runs")
@@ -126,11 +126,6 @@ def _by_row(tried: dict[Distillation, list[GraphTrial]]) -> list[list[Distillati
     return list(rows.values())
 
 
-def _rank(runs: list[GraphTrial]) -> float:
-    mean = mean_of(runs)
-    return float("-inf") if mean is None else mean
-
-
 def _named(way: Distillation) -> tuple[str, str]:
     return _LESSONS[way.lesson], _GRADIENTS[way.aggregation]
 
@@ -147,7 +142,7 @@ def _scores(record: SearchRecord, runs: list[GraphTrial]) -> tuple[str, str]:
 def _conflicts(record: SearchRecord, trials: list[GraphTrial]) -> list[Html]:
     """Tables 4.10 and 4.11: a row for each pair of teachers, a column for each way at its best temperature and loss."""
     tried = tries(trials)
-    best = [max(ways, key=lambda way: _rank(tried[way])) for ways in _by_row(tried)]
+    best = [min(ways, key=lambda way: rank_of(tried[way])) for ways in _by_row(tried)]
     columns: dict[str, dict[str, int]] = {}
     for way in best:
         for loss, pair, count in _counted(record, tried[way][0]):

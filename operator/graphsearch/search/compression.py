@@ -13,6 +13,7 @@ Where the winning graph learns from unlabelled images, so does the student: Cons
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping
 
@@ -100,14 +101,16 @@ def mean_of(runs: list[GraphTrial]) -> float | None:
 
 
 def chosen(trials: list[GraphTrial]) -> Distillation | None:
-    """The way with the best mean, the first among equals; one with a run that did not end well comes later."""
-    means = {way: (mean_of(runs), runs) for way, runs in tries(trials).items()}
-    ranked = [
-        (sum(run.status.outcome is not Outcome.SUCCEEDED for run in runs), -mean, place, way)
-        for place, (way, (mean, runs)) in enumerate(means.items())
-        if mean is not None
-    ]
-    return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
+    """The way that ranks first, the first among equals; None where none has a run that ended well."""
+    ranked = {way: rank_of(runs) for way, runs in tries(trials).items() if mean_of(runs) is not None}
+    return min(ranked, key=lambda way: ranked[way], default=None)
+
+
+def rank_of(runs: list[GraphTrial]) -> tuple[int, float]:
+    """Less is better: first how many runs of a way did not end well, then its mean, the sign turned."""
+    mean = mean_of(runs)
+    failed = sum(run.status.outcome is not Outcome.SUCCEEDED for run in runs)
+    return failed, math.inf if mean is None else -mean
 
 
 def result_of(trials: list[GraphTrial]) -> GraphTrial | None:

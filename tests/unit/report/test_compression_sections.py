@@ -73,6 +73,22 @@ def test_each_way_is_a_row_at_its_best_temperature(compressed: SearchRecord) -> 
     assert rows[1][2] == best[2]
 
 
+def test_the_best_temperature_is_the_one_that_is_used(compressed: SearchRecord) -> None:
+    """A run that diverged counts against it in the table as it does in the choice."""
+    before = rows_of(compression_section(compressed, []), "Ways of distilling, on the validation images")
+    best, ways = float(before[2][2]), tries(compressed.of(Purpose.COMPRESS))
+    diverging = next(
+        runs[0] for way, runs in ways.items() if way.temperature == best and way.aggregation is Aggregation.PROJECT
+    )
+    status = diverging.status.model_copy(update={"outcome": Outcome.DIVERGED})
+    diverged = diverging.model_copy(update={"status": status})
+    trials = tuple(diverged if trial.index == diverged.index else trial for trial in compressed.trials)
+    after = rows_of(
+        compression_section(replace(compressed, trials=trials), []), "Ways of distilling, on the validation images"
+    )
+    assert float(after[2][2]) != best
+
+
 def test_the_network_is_told_with_its_score_beside_the_ensembles(compressed: SearchRecord) -> None:
     """How many taught it, what it is, how it learned."""
     assert re.search(
