@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
+import http.server
 import importlib
+import json
 import logging
+import os
+import signal
+import subprocess
+import sys
 import tarfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import pytest
 from e2e.cluster.object_store import BUCKET
 from e2e.cluster.processes import free_ports
 from PIL import Image
+from tests.trainer_process import PATIENCE
+from tests.trials import trial_spec
 from tests.unit.data.test_cifar import PIXELS, write_batch
 
-from graphtrial.contract import Checkpoint, Data, Part, Split
+from graphtrial.contract import Checkpoint, Data, ExitCode, Part, Split
 from graphtrial.data import DataError, load, remote
 from graphtrial.storage import Corrupt, Denied, Unreachable
 from graphtrial.storage.bucket import Bucket
@@ -171,6 +183,74 @@ def test_a_download_that_breaks_leaves_nothing(objects, server, tmp_path, monkey
             loaded(objects, tmp_path / "cache", server)
     assert {path.suffix for path in (tmp_path / "cache" / "fetched").iterdir()} == {".lock"}
     assert_whole(loaded(objects, tmp_path / "cache", server))
+
+
+def test_an_object_whose_connection_breaks_is_asked_for_again(objects, server, tmp_path, monkeypatch):
+    """A set of many objects does not begin anew for one."""
+    download, asked = Bucket.download, collections.Counter()
+
+    def breaking(bucket, wanted, file):
+        asked[wanted.key] += 1
+        file.write(b"a part")
+        if wanted.key.endswith("bee/1.png") and asked[wanted.key] < 3:
+            raise Unreachable("connection reset")
+        file.seek(0)
+        file.truncate()
+        download(bucket, wanted, file)
+
+    monkeypatch.setattr(Bucket, "download", breaking)
+    assert_whole(loaded(objects, tmp_path / "cache", server))
+    assert sorted(asked.values()) == [1] * 7 + [3]
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    """A bucket with one object, of which a byte comes now and then until a test ends it."""
+
+    asked: ClassVar[threading.Event]
+    released: ClassVar[threading.Event]
+
+    def do_GET(self):
+        """Answer the listing, or begin with the object."""
+        listing = (
+            '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated><Contents>'
+            "<Key>set.tar</Key><Size>9999</Size><ETag>x</ETag><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+            "</Contents></ListBucketResult>"
+        )
+        body, length = (listing.encode(), len(listing)) if "list-type" in self.path else (b"begun", 9999)
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.send_header("ETag", "x")
+        self.end_headers()
+        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):
+            while length > len(body) and not self.released.wait(0.2):
+                self.asked.set()
+                self.wfile.write(b".")
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+def test_a_trial_that_is_stopped_while_its_data_come_does_not_wait_for_them(tmp_path, monkeypatch):
+    """SIGTERM ends it though the server takes half an hour: 143."""
+    Slow.asked, Slow.released = threading.Event(), threading.Event()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        spec = trial_spec(tmp_path / "trial", data={"dataset": "ImageFolder", "uri": "s3://bucket/set.tar"})
+        trainer = subprocess.Popen(
+            [sys.executable, "-m", "graphtrial"], env=os.environ | {"GRAPHTRIAL_SPEC": json.dumps(spec)}
+        )
+        try:
+            assert Slow.asked.wait(PATIENCE)
+            trainer.send_signal(signal.SIGTERM)
+            assert trainer.wait(PATIENCE) == ExitCode.STOPPED
+            assert not Slow.released.is_set()
+        finally:
+            trainer.kill()
+            trainer.wait()
+            Slow.released.set()
+            server.shutdown()
 
 
 @pytest.mark.parametrize(
