@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import tarfile
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import pytest
 from tests.unit.data.test_folder import COLOURS, picture
 
 from graphtrial.contract import Data, Split
-from graphtrial.data import cache, listing, load
+from graphtrial.data import cache, files, listing, load
 from graphtrial.data.cache import cached, cached_text
 
 PIXELS = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
@@ -212,3 +213,19 @@ def test_images_are_decoded_again_only_when_something_changed(images, tmp_path, 
     picture((1, 2, 3)).save(images / "train" / "ant" / "1.png")
     assert decoded(monkeypatch, images, tmp_path)
     assert not decoded(monkeypatch, images, tmp_path)
+
+
+def test_a_cache_of_another_version_is_not_read(images, tmp_path, monkeypatch):
+    """Neither its indexes, which may be laid out otherwise, nor what it has decoded."""
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(images, "set")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_FORMAT", "another")
+        assert decoded(monkeypatch, tmp_path / "set.tar", tmp_path)
+    assert decoded(monkeypatch, tmp_path / "set.tar", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_FORMAT", "one more")
+        patch.setattr(files, "_index", lambda _: {"laid out": "otherwise"})
+        with pytest.raises(KeyError):
+            decoded(monkeypatch, tmp_path / "set.tar", tmp_path)
+    assert not decoded(monkeypatch, tmp_path / "set.tar", tmp_path)

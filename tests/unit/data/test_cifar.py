@@ -90,6 +90,37 @@ def test_a_search_does_not_read_the_test_images(cifar10):
     assert (len(data.train), len(data.evaluation)) == (40, 10)
 
 
+def in_room(batch, room):
+    """A pickle whose functions of numpy are in its older or its newer room, without the length of its one frame."""
+    if batch[2:3] == pickle.FRAME:
+        batch = batch[:2] + batch[11:]
+    for kind in ("multiarray", "numeric"):
+        old, new = f"numpy._core.{kind}".encode(), f"{room}.{kind}".encode()
+        batch = batch.replace(b"c" + old + b"\n", b"c" + new + b"\n")
+        batch = batch.replace(
+            pickle.SHORT_BINUNICODE + bytes([len(old)]) + old, pickle.SHORT_BINUNICODE + bytes([len(new)]) + new
+        )
+    return batch
+
+
+@pytest.mark.parametrize("room", ["numpy.core", "numpy._core"])
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize(
+    "labels",
+    [list(range(10)), list(np.arange(10)), np.arange(10), np.arange(10, dtype=np.uint8)],
+    ids=["numbers", "scalars", "array", "bytes"],
+)
+def test_batches_that_others_have_made_are_read(cifar10, room, protocol, labels):
+    """In newer pickles, by older and newer numpy, with labels as it has them."""
+    for part in range(5):
+        batch = pickle.dumps({"data": PIXELS[part * 10 : part * 10 + 10], "labels": labels}, protocol)
+        path = cifar10 / "cifar-10-batches-py" / f"data_batch_{part + 1}"
+        path.write_bytes(in_room(batch, room))
+    data = load(Data(dataset="CIFAR10", uri=str(cifar10)), Split.FULL)
+    assert torch.equal(data.train.images, torch.from_numpy(PIXELS[:50].reshape(50, 3, 32, 32)))
+    assert data.train.labels.tolist() == list(range(10)) * 5
+
+
 def test_another_set_in_the_folder_is_refused(cifar100):
     """The message names the folder and the archive that would be right."""
     with pytest.raises(
@@ -166,9 +197,10 @@ def test_a_batch_that_is_cut_off_is_named(cifar10, share):
         ({"data": PIXELS[:10].astype(float), "labels": [0] * 10}, r"'data' is float64 \[10, 3072\]"),
         ({"data": PIXELS[:0], "labels": []}, r"'data' is uint8 \[0, 3072\] for 0 labels"),
         ({"data": PIXELS[:10], "fine_labels": [0] * 10}, "no CIFAR batch"),
+        ({"data": PIXELS[:10], "labels": np.zeros((10, 1), int)}, r"'data' is uint8 \[10, 3072\] for 10 labels"),
         ({"data": PIXELS[:10], "labels": [10] * 10}, "labels reach from 10 to 10; expected 0 to 9"),
     ],
-    ids=["too few labels", "small images", "floats", "empty", "other set", "label out of range"],
+    ids=["too few labels", "small images", "floats", "empty", "other set", "column of labels", "label out of range"],
 )
 def test_a_batch_of_another_form_is_named(cifar10, batch, words):
     """The message tells the file, what is in it, and what should be."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import shutil
 import tarfile
 
@@ -90,6 +91,91 @@ def test_images_are_numbered_alike_however_they_are_packed(folder, tmp_path):
     assert on_disk.train.labels.tolist() == [0] * 5 + [1] + [2] * 5 + [3] * 5
     assert torch.equal(packed.train.images, on_disk.train.images)
     assert packed.train_digest == on_disk.train_digest
+
+
+def test_a_file_name_may_be_of_any_bytes(folder, tmp_path):
+    """Also one that is no UTF-8, of an image and of a class, however they are packed and kept."""
+    (folder / "train" / "ant" / "00.png").rename(folder / "train" / "ant" / os.fsdecode(b"caf\xe9.png"))
+    for part in PER_CLASS:
+        (folder / part / "bee").rename(folder / part / os.fsdecode(b"b\xe9\xe9"))
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(folder, "deeper")
+    (tmp_path / os.fsdecode(b"s\xe9t.tar")).write_bytes((tmp_path / "set.tar").read_bytes())
+    (tmp_path / "linked.tar").symlink_to(tmp_path / os.fsdecode(b"s\xe9t.tar"))
+    found = [
+        load(data_at(tmp_path / name), Split.FULL, cache=str(tmp_path / "cache"))
+        for name in ("set", "set.tar", "linked.tar", "set", "set.tar")
+    ]
+    for data in found:
+        assert_whole(data)
+    assert len({data.train_digest for data in found}) == 1
+
+
+def linked(folder, path, **how):
+    """The set as an archive in which two images of each class are one file, of the first class a hidden one."""
+    (folder / "train" / "ant" / ".kept").hardlink_to(folder / "train" / "ant" / "02.png")
+    for name in COLOURS:
+        (folder / "train" / name / "00.png").unlink()
+        (folder / "train" / name / "00.png").hardlink_to(folder / "train" / name / "02.png")
+    with tarfile.open(path, **how) as tar:
+        tar.add(folder, "deeper")
+    return path
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_hard_link_in_an_archive_is_the_file_that_it_is_of(folder, tmp_path, mode):
+    """As ``tar`` packs a file with two names; the images and the digest are those of the folder."""
+    path = linked(folder, tmp_path / "set.tar", mode=mode)
+    with tarfile.open(path) as tar:
+        assert sum(member.islnk() for member in tar) == 4
+    on_disk, packed = (load(data_at(place), Split.FULL) for place in (folder, path))
+    assert_whole(packed)
+    assert packed.train_digest == on_disk.train_digest
+
+
+def test_a_hard_link_to_what_was_replaced_in_an_archive_has_the_bytes_of_its_time(folder, tmp_path):
+    """As extracting would leave it; what was replaced itself is the later file."""
+    path = linked(folder, tmp_path / "set.tar", mode="w")
+    with tarfile.open(path) as tar:
+        (of_bee,) = (member.linkname for member in tar if member.islnk() and "bee" in member.name)
+    picture((7, 8, 9)).save(tmp_path / "later.png")
+    with tarfile.open(path, "a") as tar:
+        tar.add(tmp_path / "later.png", of_bee)
+    colours = load(data_at(path), Split.FULL).train.images[5:10, :, 0, 0].tolist()
+    assert colours == [[7, 8, 9], *[[0, 200, 0]] * 4]
+
+
+@pytest.mark.parametrize("name", ["train/ant/more.png", "train/dog", "notes"])
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_in_an_archive_that_leads_elsewhere_is_named(folder, tmp_path, name, kind):
+    """Nothing is left out without a word: not an image, nor a folder of them; what nobody reads is passed over."""
+    hidden, other, seen = (tarfile.TarInfo(f"deeper/{each}") for each in ("train/ant/.more.png", "README.md", name))
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(folder, "deeper")
+        for link in (hidden, other, seen):
+            link.type, link.linkname = kind, "../elsewhere"
+        tar.addfile(hidden)
+        tar.addfile(other)
+    assert_whole(load(data_at(tmp_path / "set.tar"), Split.FULL))
+    with tarfile.open(tmp_path / "set.tar", "a") as tar:
+        tar.addfile(seen)
+    words = rf"set\.tar: deeper/{name} is a link to \.\./elsewhere, which is not read; pack .* tar --dereference"
+    with pytest.raises(DataError, match=words):
+        load(data_at(tmp_path / "set.tar"), Split.FULL)
+
+
+@pytest.mark.parametrize("root", ["/", "//", "./", "/data/set/"])
+def test_an_archive_of_absolute_paths_is_read(folder, tmp_path, root):
+    """As ``tar -P`` packs it."""
+
+    def absolute(member):
+        member.name = root + member.name
+        return member
+
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        for part in PER_CLASS:
+            tar.add(folder / part, part, filter=absolute)
+    assert_whole(load(data_at(tmp_path / "set.tar"), Split.FULL))
 
 
 def test_a_search_needs_no_test_images_and_does_not_open_them(folder):

@@ -78,6 +78,16 @@ def test_the_set_is_read_whole(dataset, made, tmp_path, place):
     assert again.train_digest == data.train_digest
 
 
+@pytest.mark.parametrize("dataset", ["CUB200"], indirect=True)
+def test_a_list_of_an_archive_may_be_a_hard_link(dataset, made, tmp_path):
+    """It is read as the file that it is of, whatever that is called."""
+    (made.root / "images.txt").rename(made.root / "all images")
+    (made.root / "images.txt").hardlink_to(made.root / "all images")
+    with tarfile.open(pack(made, tmp_path / "set.tar")) as tar:
+        assert tar.getmember(f"./{made.root.name}/images.txt").islnk()
+    assert as_found(load_from(dataset, tmp_path / "set.tar").train) == made.train
+
+
 TORCHVISIONS = {
     "Caltech101": lambda root: [tv.Caltech101(root)],
     "FGVCAircraft": lambda root: [tv.FGVCAircraft(root, part) for part in ("trainval", "test")],

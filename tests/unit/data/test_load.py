@@ -155,6 +155,23 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("below", "words"),
+    [
+        ("x" * 300, "cannot be read: File name too long; check"),
+        ("loop/data", "cannot be read: Too many levels of symbolic links; check"),
+        ("file/data", r"data\.uri: no such file or folder: "),
+        ("a%00b", r"data\.uri: no such file or folder: "),
+    ],
+)
+def test_a_place_that_cannot_be_is_named(tmp_path, below, words):
+    """It is not there, or the system says why it cannot be looked at."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(DataError, match=words):
+        load(Data(dataset="ImageFolder", uri=f"{tmp_path.as_uri()}/{below}"), Split.SEARCH)
+
+
+REFUSALS = pytest.mark.parametrize(
     ("code", "kind"),
     [
         (errno.EACCES, DataError),
@@ -164,6 +181,9 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
         (errno.EMFILE, StorageError),
     ],
 )
+
+
+@REFUSALS
 def test_what_the_system_refuses_is_named(tmp_path, monkeypatch, code, kind):
     """Of the data it is final; of this machine, or its way to the data, another try may know nothing."""
 
@@ -173,3 +193,19 @@ def test_what_the_system_refuses_is_named(tmp_path, monkeypatch, code, kind):
     monkeypatch.setattr(Path, "iterdir", iterdir)
     with pytest.raises(kind, match=f"data.uri: {tmp_path} cannot be read: {os.strerror(code)}; check"):
         load(Data(dataset="ImageFolder", uri=str(tmp_path)), Split.SEARCH)
+
+
+@REFUSALS
+def test_a_place_that_the_system_hides_is_named(tmp_path, monkeypatch, code, kind):
+    """What lies above it may be closed to this user, or on a file system that is gone."""
+    stat = Path.stat
+
+    def hidden(path, **how):
+        if path.name == "hidden":
+            raise OSError(code, os.strerror(code), str(path))
+        return stat(path, **how)
+
+    monkeypatch.setattr(Path, "stat", hidden)
+    words = "no such file or folder: " if code == errno.ENOENT else f"{tmp_path}/hidden cannot be read: "
+    with pytest.raises(kind, match=f"data.uri: {words}"):
+        load(Data(dataset="ImageFolder", uri=str(tmp_path / "hidden")), Split.SEARCH)

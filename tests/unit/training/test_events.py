@@ -2,9 +2,12 @@
 
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 import torch
+from tests.trainer_process import results
 from tests.trials import label_edge, single_node, trial_spec
 
 from graphtrial.contract import EVENTS, Evaluation, Event, EventKind, TrialSpec, events_of, events_text
@@ -104,6 +107,18 @@ def test_a_trial_that_is_refused_says_why(tmp_path):
     end = told(tmp_path)[-1]
     assert (end.event, end.code) == (EventKind.END, 11)
     assert end.message.startswith("training.batchSize")
+
+
+def test_a_file_name_that_is_not_utf8_can_be_told(tmp_path):
+    """Bad data stays bad data: the result and the last event name the file, with its bytes escaped."""
+    for name in ("ant", "bee"):
+        (tmp_path / "set" / "train" / name).mkdir(parents=True)
+        Path(tmp_path, "set", "train", name, os.fsdecode(b"caf\xe9.png")).write_bytes(b"no image")
+    data = {"dataset": "ImageFolder", "uri": str(tmp_path / "set")}
+    assert run(json.dumps(spec_of(tmp_path / "trial", data=data))) == 11
+    (reported,) = results(tmp_path / "trial").values()
+    for end in (reported, told(tmp_path / "trial")[-1]):
+        assert r"train/ant/caf\udce9.png is damaged or no image" in end.message
 
 
 def test_lines_are_json_also_where_a_score_is_no_number(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from urllib.parse import unquote
 
 import pytest
 import safetensors.torch
@@ -158,6 +159,28 @@ SPOILT = {
     ),
 }
 """What a user may name that no network can start from, and what is said of it."""
+
+
+@pytest.mark.parametrize("place", ["my%20weights/a%20b.pt", "my%20weights/a%2520b.pt", "100%25/caf%C3%A9.pt"])
+def test_the_uri_of_a_file_is_quoted_as_a_whole(tmp_path, place):
+    """Its folder and its name alike; an absolute path is what it says."""
+    path = tmp_path / unquote(place)
+    path.parent.mkdir()
+    network = source()
+    torch.save(network.state_dict(), path)
+    for uri in (f"{tmp_path.as_uri()}/{place}", str(path)):
+        assert same(start(tmp_path, {"uri": uri}), network)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["/models/.best.pt", "file:///models/%2Ebest.pt", "s3://models/good/.best.pt", "file:///models/best.pt.sha256"],
+)
+def test_a_name_that_no_store_holds_is_refused(tmp_path, uri):
+    """With its field and what to do."""
+    message = rf"^graph.nodes\[0\].weights.uri: '{uri}' is not read: .* may not start with a dot .*; rename it"
+    with pytest.raises(RefusedError, match=message):
+        start(tmp_path, {"uri": uri})
 
 
 def changed(change):

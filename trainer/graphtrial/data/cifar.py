@@ -83,7 +83,7 @@ def _read_batch(where: str, source: Path | IO[bytes], layout: _Layout) -> tuple[
         with source.open("rb") if isinstance(source, Path) else source as file:
             batch = _ArrayUnpickler(file, encoding="latin1").load()
         pixels, labels = batch["data"], np.asarray(batch[layout.labels], dtype=np.int64)
-        if pixels.dtype != np.uint8 or pixels.shape != (len(labels), _SIDE * _SIDE * 3) or not len(labels):
+        if pixels.dtype != np.uint8 or pixels.shape != (*labels.shape, _SIDE * _SIDE * 3) or not len(labels):
             message = f"{where}: 'data' is {pixels.dtype} {list(pixels.shape)} for {len(labels)} labels; {expected}"
             raise DataError(message)
     except (DataError, OSError):
@@ -98,9 +98,15 @@ def _read_batch(where: str, source: Path | IO[bytes], layout: _Layout) -> tuple[
 
 
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
+_FROM_BUFFER = np.empty(0).__reduce_ex__(5)[0]
+_SCALAR = np.int64(0).__reduce__()[0]
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
+    ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
+    ("numpy.core.multiarray", "scalar"): _SCALAR,
+    ("numpy._core.multiarray", "scalar"): _SCALAR,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _codecs.encode,

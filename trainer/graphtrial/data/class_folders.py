@@ -17,10 +17,9 @@ from pathlib import PurePosixPath
 import torch
 
 from graphtrial.contract import derive
-from graphtrial.data.files import Files
+from graphtrial.data.files import PICTURES, Files
 from graphtrial.data.images import DataError
 from graphtrial.data.listing import Example, Layout, Listing, label_of, lines_of
-from graphtrial.data.pictures import SUFFIXES
 
 _CALTECH = "101_ObjectCategories"
 _BACKGROUND = "BACKGROUND_Google"
@@ -123,7 +122,7 @@ def _by_folder(files: Files, below: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     member = re.compile(rf"{re.escape(below)}([^/]+)/.+")
     for name in files.entries:
-        if (match := member.fullmatch(name)) and PurePosixPath(name).suffix.lower() in SUFFIXES:
+        if (match := member.fullmatch(name)) and PurePosixPath(name).suffix.lower() in PICTURES:
             found[match[1]].append(name)
     return dict(sorted(found.items()))
 

@@ -3,7 +3,8 @@
 Nothing is ever extracted: what an archive holds is read from it. Its index is kept in the cache with the texts of its
 small lists, because finding them means reading the archive from end to end.
 
-Hidden files are passed over: archives made on a Mac are full of them.
+Hidden files are passed over: archives made on a Mac are full of them. A hard link is the file that it is of; in an
+archive a symbolic one is refused, as it may lead anywhere, and what is left out of a set should be left out knowingly.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import os
 import re
 import tarfile
 import zlib
+from collections import defaultdict
 from collections.abc import Collection, Container, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -28,8 +30,15 @@ from graphtrial.data.images import DataError
 
 _LISTS = frozenset({".txt", ".json", ".mat"})
 """Suffixes of the files in which authors say what is in a set."""
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+"""Suffixes of images."""
+_READ = PICTURES | _LISTS | {""}
+"""Suffixes of what a set may be read from; what has none may be a folder."""
 _LARGEST_LIST = 8 * 2**20
 """Bytes; CUB's lists of attributes, which nobody asks for, are larger."""
+_FORMAT = 2
+"""Of what the cache keeps of files: raised with another layout of indexes or another way of decoding, so that trials of
+two versions may share a cache."""
 _DEPTH = 3
 """Folders between what ``data.uri`` names and the set's root; torchvision's DTD lies two deep."""
 
@@ -52,12 +61,14 @@ class Files:
         entries: Every file by its name below the root, such as ``train/cat/0001.jpg``.
         prefix: Where the root lies below ``path``: empty, or with a slash at its end.
         lists: Of an archive, the bytes of its small lists by whole name; None for a folder.
+        offsets: Of an archive, where the member with a file's bytes begins, by whole name; links to it share it.
     """
 
     path: Path
     entries: Mapping[str, Entry]
     prefix: str = ""
     lists: Mapping[str, bytes] | None = None
+    offsets: Mapping[str, int] = field(default_factory=dict)
 
     def read(self, name: str) -> bytes:
         """A list that the set comes with.
@@ -85,16 +96,19 @@ class Files:
         if self.lists is None:
             yield from ((name, self.path / self.prefix / name) for name in self.entries if name in names)
             return
+        wanted: dict[int, list[str]] = defaultdict(list)
+        for name in self.entries:
+            if name in names:
+                wanted[self.offsets[self.prefix + name]].append(name)
         with _opened(self.path) as archive:
             for member in archive:
-                whole = _name(member)
-                name = whole.removeprefix(self.prefix)
-                if whole.startswith(self.prefix) and name in names and (file := archive.extractfile(member)):
-                    yield name, io.BytesIO(file.read())
+                if (found := wanted.get(member.offset)) and (file := archive.extractfile(member)):
+                    content = file.read()
+                    yield from ((name, io.BytesIO(content)) for name in found)
 
     def key(self, *about: object) -> str:
         """Equal for the same files, by place, name, size and time, and equal things to do with them."""
-        described = json.dumps([str(self.path.resolve()), self.prefix, about])
+        described = json.dumps([_FORMAT, str(self.path.resolve()), self.prefix, about])
         return hashlib.sha256(described.encode()).hexdigest()
 
 
@@ -164,31 +178,52 @@ def _below(folder: Path, prefix: str = "") -> Iterator[tuple[str, Entry]]:
 
 def _archived(path: Path, cache: str) -> Files:
     state = path.stat()
-    described = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+    described = json.dumps([_FORMAT, str(path.resolve()), state.st_size, state.st_mtime_ns])
     key = f"{hashlib.sha256(described.encode()).hexdigest()}-index"
     index = json.loads(cached_text(cache, key, lambda: json.dumps(_index(path))))
-    entries = {name: Entry(size, modified) for name, size, modified in index["files"]}
-    return Files(path, entries, lists={name: base64.b64decode(text) for name, text in index["lists"].items()})
+    entries = {name: Entry(size, modified) for name, size, modified, _ in index["files"]}
+    offsets = {name: offset for name, _, _, offset in index["files"]}
+    lists = {name: base64.b64decode(text) for name, text in index["lists"].items()}
+    return Files(path, entries, lists=lists, offsets=offsets)
 
 
 def _index(path: Path) -> dict[str, object]:
-    files: list[tuple[str, int, float]] = []
+    files: list[tuple[str, int, float, int]] = []
     lists: dict[str, str] = {}
+    earlier: dict[str, tarfile.TarInfo] = {}
     with _opened(path) as archive:
         for member in archive:
-            name = _name(member)
-            if not member.isfile() or "/." in f"/{name}":
+            name = _name(member.name)
+            if member.isfile():
+                earlier[name] = member  # hidden ones too: what links to them need not be
+            if "/." in f"/{name}" or (holder := _holder(path, member, earlier)) is None:
                 continue
-            files.append((name, member.size, member.mtime))
-            is_list = PurePosixPath(name).suffix in _LISTS and member.size <= _LARGEST_LIST
-            if is_list and (file := archive.extractfile(member)):
+            files.append((name, holder.size, member.mtime, holder.offset))
+            is_list = PurePosixPath(name).suffix in _LISTS and holder.size <= _LARGEST_LIST
+            if is_list and (file := archive.extractfile(holder)):
                 lists[name] = base64.b64encode(file.read()).decode()
         _check_end(archive)
     return {"files": files, "lists": lists}
 
 
-def _name(member: tarfile.TarInfo) -> str:
-    return member.name.removeprefix("./")
+def _holder(path: Path, member: tarfile.TarInfo, earlier: Mapping[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
+    """The member with a file's bytes: the file itself or, of a hard link, an earlier one; None of what is no file."""
+    if member.isfile():
+        return member
+    if member.islnk() and (found := earlier.get(_name(member.linkname))):
+        return found
+    if (member.islnk() or member.issym()) and PurePosixPath(member.name).suffix.lower() in _READ:
+        message = (
+            f"data.uri: {path}: {member.name} is a link to {member.linkname}, which is not read; pack the set with "
+            f"tar --dereference --hard-dereference"
+        )
+        raise DataError(message)
+    return None
+
+
+def _name(found: str) -> str:
+    """Below the archive's root, also where it was packed by absolute paths (``tar -P``)."""
+    return found.lstrip("/").removeprefix("./")
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from graphtrial.data.matlab_lists import MATLAB_LISTS
 from graphtrial.data.own_sets import read_own
 from graphtrial.data.splitting import labelled_of, search_split, unlabelled_of
 from graphtrial.data.text_lists import TEXT_LISTS
+from graphtrial.storage import StorageError
 
 _LAYOUTS = {**CLASS_FOLDERS, **TEXT_LISTS, **MATLAB_LISTS}
 _FIXED_SIZE = frozenset({"digits", "CIFAR10", "CIFAR100"})
@@ -141,13 +142,16 @@ def _parts(data: Data, path: Path | None, split: Split, cache: str) -> tuple[Par
         read = _reader(data, path, cache)
         part, test = read(train=True), read(train=False) if split is Split.FULL else None
     except OSError as error:
-        where = error.filename or data.uri
-        message = f"data.uri: {where} cannot be read: {error.strerror or error}; check disk and permissions"
-        raise failure(error, message) from error
+        raise _unreadable(error, data) from error
     if test and test.labels.max() >= part.classes:
         message = f"data.uri: a test image of {data.dataset} has class {test.labels.max()}; training has {part.classes}"
         raise DataError(message)
     return part, test
+
+
+def _unreadable(error: OSError, data: Data) -> DataError | StorageError:
+    where = error.filename or data.uri
+    return failure(error, f"data.uri: {where} cannot be read: {error.strerror or error}; check disk and permissions")
 
 
 def _reader(data: Data, path: Path | None, cache: str) -> _Reader:
@@ -172,9 +176,13 @@ def _path(data: Data) -> Path:
         message = f"data.uri: is required for {data.dataset}: a path, file:// or s3:// URI"
         raise DataError(message)
     path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(data.uri).expanduser()
-    if not path.exists():
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # the last of a quoted zero byte
         message = f"data.uri: no such file or folder: {path}"
-        raise DataError(message)
+        raise DataError(message) from error
+    except OSError as error:
+        raise _unreadable(error, data) from error
     return path
 
 
@@ -208,7 +216,8 @@ def _digest(dataset: str, side: int, part: Part, indices: Tensor) -> str:
     text = hashlib.sha256(f"{dataset} {side} {len(part.labels)}\n".encode())
     text.update(np.ascontiguousarray(indices.numpy(), dtype="<i8").tobytes())
     for index in indices.tolist() if part.names else ():
-        text.update(f"{part.names[index]}\n".encode())
+        # A file name of any bytes is digested as it lies on the disk.
+        text.update(f"{part.names[index]}\n".encode(errors="surrogateescape"))
     return text.hexdigest()
 
 

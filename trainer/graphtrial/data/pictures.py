@@ -26,7 +26,6 @@ from graphtrial.data.files import Files
 from graphtrial.data.images import DataError
 from graphtrial.data.kinds import Kinds, UnfitError, check_kind
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 _DEEP = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _AHEAD = 4
 """Images per thread that wait while one is written."""

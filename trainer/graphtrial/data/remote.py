@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -82,7 +83,7 @@ def _fetched(uri: str, folder: Path, server: Checkpoint | None) -> Path:
     key = uri.removeprefix(f"s3://{parts.netloc}").strip("/")
     try:
         bucket = _bucket(parts.netloc, server)
-        listed = bucket.objects(key)
+        listed = _without_marks(bucket.objects(key))
         objects = _chosen(key, listed)
         if not objects:
             message = f"data.uri: {uri} names neither an object nor a prefix with objects below it; check the URI"
@@ -108,6 +109,12 @@ def _bucket(name: str, server: Checkpoint | None) -> Bucket:
     # Servers that are not Amazon's understand a bucket in the path, and rarely one in the host name.
     own = any(os.environ.get(variable) for variable in _ENDPOINTS)
     return Bucket(name, endpoint="", region=os.environ.get("AWS_REGION", ""), path_style=own)
+
+
+def _without_marks(listed: Mapping[str, S3Object]) -> dict[str, S3Object]:
+    """Less the empty objects that tools leave for folders, under the very key below which others lie."""
+    folders = {key[: slash.start()] for key in listed for slash in re.finditer("/", key)}
+    return {key: each for key, each in listed.items() if each.size or key not in folders}
 
 
 def _chosen(key: str, listed: Mapping[str, S3Object]) -> dict[str, S3Object]:

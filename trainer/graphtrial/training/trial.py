@@ -87,11 +87,12 @@ def _run(spec: TrialSpec, state: State, words: LastWords) -> tuple[ExitCode, str
     except StoppedError:
         return ExitCode.STOPPED, ""
     except tuple(_EXIT_CODES) as error:
-        _log.error("%s", error)
+        message = _message(error)
+        _log.error("%s", message)
         code = next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
         if outbox is not None:
             _leave(outbox, spec, state, code, error)
-        return code, str(error)
+        return code, message
     return code, ""
 
 
@@ -106,10 +107,15 @@ def _leave(outbox: Outbox, spec: TrialSpec, state: State, code: ExitCode, error:
     """Store the result of a trial that has failed, as far as the store lets it: the message is on the log already."""
     with contextlib.suppress(StorageError):
         if not isinstance(error, StorageError):
-            _report(outbox, spec, state, code, str(error))
+            _report(outbox, spec, state, code, _message(error))
             outbox.flush()
         elif not isinstance(error, Unreachable):
-            outbox.folder.report(result(spec, state, code, str(error)))
+            outbox.folder.report(result(spec, state, code, _message(error)))
+
+
+def _message(error: Exception) -> str:
+    """What is said of an error; a file name in it need not be UTF-8, which everything that is stored has to be."""
+    return str(error).encode("utf-8", "backslashreplace").decode()
 
 
 class _StopRequest:

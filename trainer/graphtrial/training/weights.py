@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import safetensors.torch
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 from graphtrial.contract import Node, NodeKind, TrialSpec
 from graphtrial.models import ModelError, fit, torchvision_weights
-from graphtrial.storage import Corrupt, Missing, StorageError, Store, open_store
+from graphtrial.storage import Corrupt, Missing, Store, open_store
+from graphtrial.storage.store import checked
 from graphtrial.training.checkpoint import load
 from graphtrial.training.errors import RefusedError
 
@@ -66,11 +68,19 @@ def opened(uri: str, spec: TrialSpec) -> tuple[Store, str]:
     """The store and key of one object.
 
     Raises:
-        StorageError: If the URI names none.
+        Missing: If the URI names none, or one that no store holds.
+        StorageError: If it names no place.
     """
-    folder, _, key = uri.rpartition("/")
+    folder, _, name = uri.rpartition("/")
+    # Keys at S3 and absolute paths are not quoted; the folder is open_store's to unquote.
+    key = unquote(name) if uri.startswith("file:") else name
     if not folder or not key:
-        raise StorageError(f"{uri!r} names no object; use file:///folder/name.pt or s3://bucket/name.pt")
+        raise Missing(f"{uri!r} names no object; use file:///folder/name.pt or s3://bucket/name.pt")
+    try:
+        checked(key)
+    except ValueError as error:
+        message = f"{uri!r} is not read: an object's name may not start with a dot or end with .sha256; rename it"
+        raise Missing(message) from error
     place = spec.checkpoint
     return open_store(folder, endpoint=place.endpoint, region=place.region, path_style=place.path_style), key
 
