@@ -195,7 +195,7 @@ def test_the_comparison_is_shown_once_it_is_over():
         [index] = world.running
         trial = world.ledger.trials[index]
         found = "Found" in trial.spec.contenders
-        world.finish(index, (0.8 if found else 0.7) + (trial.spec.repeat or 0) / 100)
+        world.finish(index, (0.8 if found else 0.7) + (trial.spec.repeat or 0) / (100 if found else 50))
     status = show(world)
     assert status.comparison[0].names == ("Found",)
     assert [row.repeats for row in status.comparison] == [2] * len(status.comparison)
