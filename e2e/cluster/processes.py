@@ -18,6 +18,9 @@ _TAIL_CHARACTERS = 4000
 _POLL_SECONDS = 0.05
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+_PORTS = range(15000, 32000)
+_GIVEN_OUT: set[int] = set()
+"""Ports that this process has been given: it may be seconds until somebody listens there."""
 
 
 class ClusterError(RuntimeError):
@@ -115,13 +118,16 @@ def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody listens on now.
 
     They lie below the range from which the system takes the ports of outgoing connections: a server that is stopped
-    finds its port still free when it is started again.
+    finds its port still free when it is started again. None is given out twice, and each of two workers has its own
+    half.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
     ports: list[int] = []
     while len(ports) < count:
-        port = random.randrange(15000, 32000)
+        port = random.choice(_PORTS[worker::2])
         with socket.socket() as attempt, contextlib.suppress(OSError):
             attempt.bind((LOOPBACK, port))
-            if port not in ports:
+            if port not in _GIVEN_OUT:
+                _GIVEN_OUT.add(port)
                 ports.append(port)
     return ports

@@ -21,7 +21,8 @@ from graphtrial.contract import ExitCode, TrialResult
 from graphtrial.storage import open_store
 from graphtrial.training.checkpoint import TrialFolder
 
-EPOCHS = 40
+EPOCHS = 64
+"""Long enough that a test which was held up for a second still meets its trainer half-way."""
 STEPS = EPOCHS * STEPS_PER_EPOCH
 RUNGS = [1, 2, 4, 8, 16, 32]
 STEPS_SHOWN, RUNG_SCORE = "graphtrial_steps_total", "graphtrial_rung_score"
@@ -202,7 +203,7 @@ def test_a_trial_that_waits_to_begin_for_a_server_that_hangs_can_be_stopped(tmp_
 def test_a_trial_that_ends_in_an_outage_waits_for_its_store(start, outage, undisturbed):
     """Its last evaluation is shown meanwhile."""
     trainer = start()
-    trainer.shown(20 * STEPS_PER_EPOCH)
+    trainer.shown(2 * STEPS_PER_EPOCH)
     over = outage()
     assert str(EPOCHS) in trainer.shown(STEPS) or trainer.said(f"evaluation {EPOCHS} of {EPOCHS}")
     assert trainer.said("waits for its store")
@@ -220,7 +221,7 @@ def test_a_trainer_killed_in_an_outage_resumes_from_what_was_stored(start, outag
         first.shown(0)
         stored = max(first.checkpoints(), default=0)
     over = outage()
-    first.shown(stored + 8 * STEPS_PER_EPOCH)
+    first.shown(min(stored + 8 * STEPS_PER_EPOCH, STEPS))
     first.process.send_signal(signal.SIGKILL)
     assert first.end() == -signal.SIGKILL
     second = start(attempt=2)
@@ -246,7 +247,7 @@ def test_a_trainer_stopped_in_an_outage_saves_when_it_is_over(start, outage):
     assert latest is not None
     assert latest.progress.step == result.steps >= 6 * STEPS_PER_EPOCH
     passed = [rung * STEPS_PER_EPOCH for rung in RUNGS if rung * STEPS_PER_EPOCH <= result.steps]
-    assert set(passed) < set(trainer.checkpoints())
+    assert set(passed) <= set(trainer.checkpoints())
 
 
 def test_a_trial_that_waits_to_begin_can_be_stopped(start, outage):

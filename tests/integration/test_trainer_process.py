@@ -99,7 +99,8 @@ _DISTURBED = {
 def test_a_trial_killed_again_and_again_ends_as_if_nothing_had_happened(server, tmp_path, teacher, kind):
     """Every kind of node, loss and gate; SIGKILL and SIGTERM between and at checkpoints and mid-epoch."""
     common, changes = _DISTURBED[kind]
-    length = {"steps": 16 * STEPS_PER_EPOCH}
+    # Four times as long as it takes to the last kill, for it may be a while from what shows to the signal.
+    length = {"steps": 32 * STEPS_PER_EPOCH}
     plan = training(length=length, evaluateEvery={"steps": 6}, schedule={"type": "Cosine"}, **changes)
     common = common | {"teachers": {"3": teacher}, "training": plan, "seed": 3}
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"

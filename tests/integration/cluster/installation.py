@@ -52,6 +52,8 @@ def a_namespace(control_plane, prefix: str) -> Iterator[str]:
         control_plane.kubectl("wait", "-n", name, "--for=create", "serviceaccount/default", "--timeout=60s")
         yield name
     finally:
+        # A namespace takes a while to go; what still waits for a node must not be bound to that of the next test.
+        control_plane.kubectl("delete", "jobs,pods", "--all", "-n", name, "--wait=false")
         control_plane.kubectl("delete", "namespace", name, "--wait=false")
 
 
@@ -129,8 +131,8 @@ class Operator:
         return self._process is not None and self._process.poll() is None
 
     def metrics(self) -> str:
-        """Its own exposition."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+        """Its own exposition; OSError while it is too busy to answer."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as answer:
             return answer.read().decode()
 
     def wait_until_ready(self) -> Operator:
@@ -233,17 +235,20 @@ def apply(control_plane, namespace: str, search: SearchBuilder, name: str = "s")
 
 
 def wait_for(done, describe=lambda: "", seconds: float = WAIT_SECONDS) -> None:
-    """Poll until something is true.
+    """Poll until something is true; ``done`` may raise OSError while nobody answers.
 
     Raises:
         AssertionError: With a description, if it does not come true in time.
     """
-    deadline = time.monotonic() + seconds
+    deadline, silence = time.monotonic() + seconds, None
     while time.monotonic() < deadline:
-        if done():
-            return
+        try:
+            if done():
+                return
+        except OSError as error:
+            silence = error
         time.sleep(0.2)
-    raise AssertionError(f"not after {seconds:g} s:\n{describe()}")
+    raise AssertionError(f"not after {seconds:g} s:\n{describe()}") from silence
 
 
 def assert_sound(search: Search) -> None:

@@ -70,12 +70,16 @@ def quick() -> SearchBuilder:
     return a_search().with_nodes(2).trials(2).parallel(2).evaluations(2).never_stopping()
 
 
+def trial_status(search: Search, index: int) -> dict[str, Any]:
+    """Of a trial, as its object has it; empty before it is there."""
+    found = search.kubectl("get", "graphtrials", f"{search.name}-t{index}", "--ignore-not-found", "-o", "json")
+    status: dict[str, Any] = json.loads(found).get("status", {}) if found else {}
+    return status
+
+
 def progressing(search: Search, index: int) -> tuple[str, str]:
     """(reason, message) of a trial's Progressing condition; empty before it is there."""
-    name = f"{search.name}-t{index}"
-    found = search.kubectl("get", "graphtrials", name, "--ignore-not-found", "-o", "json")
-    status = json.loads(found).get("status", {}) if found else {}
-    for condition in status.get("conditions", ()):
+    for condition in trial_status(search, index).get("conditions", ()):
         if condition["type"] == "Progressing":
             return condition["reason"], condition.get("message", "")
     return "", ""

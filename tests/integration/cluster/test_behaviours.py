@@ -10,7 +10,7 @@ import json
 import pytest
 from e2e.cluster.simulated_node.faults import Fault
 from tests.integration.cluster.installation import apply, assert_sound, scores, wait_for
-from tests.integration.cluster.stage import a_stage, ends, events, quick, wait_until_running
+from tests.integration.cluster.stage import a_stage, ends, events, quick, trial_status, wait_until_running
 
 from graphsearch.api import AttemptEnd, Outcome
 
@@ -194,16 +194,19 @@ def test_a_copy_of_a_trial_is_not_that_trial(kinds, stage):
 
 def test_another_image_under_the_same_tag_is_told(kinds, stage):
     """The first pod's imageId is recorded and kept; the next attempt, which runs another one, has an Event."""
-    stage.node.fail(Fault(pods="pushed-t0-a1-*", exit_code=1, at_evaluation=2))
+    # An image is known of pods that run.
+    stage.node.fail(Fault(pods="pushed-t0-a1-*", exit_code=1, at_evaluation=2, holds_at=2))
     stage.node.fail(Fault(pods="pushed-t0-a2-*", image_id="simulated://anew", holds_at=3))
     search = apply(kinds, stage.namespace, quick().trials(1).evaluations(3), "pushed")
+    wait_for(lambda: trial_status(search, 0).get("imageId"), search.describe)
+    stage.node.let_go_on("pushed-t0-a1-*")
     said = "attempt 2 runs image simulated://anew, the trial's first pod ran simulated://trainer:1"
     announced = ("Warning", "ImageChanged", f"{said}; name images by digest")
     wait_for(lambda: announced in events(search, "pushed-t0"), search.describe)
     stage.node.let_go_on("pushed-t0-*")
     search.wait()
     assert_sound(search)
-    assert search.get("graphtrial", "pushed-t0")["status"]["imageId"] == "simulated://trainer:1"
+    assert trial_status(search, 0)["imageId"] == "simulated://trainer:1"
     found = search.get("events", "", "--field-selector", "involvedObject.name=pushed-t0,reason=ImageChanged")["items"]
     assert [event["count"] for event in found] == [1]
 
@@ -212,8 +215,8 @@ def test_how_far_a_trial_is_shows_without_a_rung(kinds, stage):
     """Where no rung stops trials nothing is recorded of one before its end; its status moves all the same."""
     stage.node.fail(Fault(pods="far-t0-*", holds_at=2))
     search = apply(kinds, stage.namespace, quick().trials(1).evaluations(3).never_stopping(), "far")
-    wait_for(lambda: search.get("graphtrial", "far-t0")["status"].get("evaluation") == 1, search.describe)
-    shown = search.get("graphtrial", "far-t0")["status"]
+    wait_for(lambda: trial_status(search, 0).get("evaluation") == 1, search.describe)
+    shown = trial_status(search, 0)
     assert (shown["epoch"], "rung" in shown, "outcome" in shown) == (1, False, False)
     stage.node.let_go_on("far-t0-*")
     search.wait()

@@ -204,6 +204,7 @@ def test_raised_max_trials_draw_more(kinds, stage):
     stage.node.fail(Fault(pods="raised-t1-*", holds_at=1))
     search = apply(kinds, stage.namespace, quick().parallel(1), "raised")
     wait_for(lambda: done(search) == {0} and len(open_attempts(search)) == 1, search.describe)
+    wait_until_running(search, 1)
     search.patch(budget={"maxTrials": 4})
     stage.node.let_go_on("raised-t1-*")
     search.wait()

@@ -267,6 +267,7 @@ def test_uninstalling_keeps_searches_and_nothing_else(tmp_path):
     with running_control_plane(tmp_path) as cluster:
         helm = [binary("helm"), "--kubeconfig", cluster.kubeconfig, "--namespace", "graphsearch"]
         run([*helm, "install", "gs", ROOT / "charts/graphsearch", "--create-namespace"])
+        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
         cluster.kubectl("apply", "-f", str(ROOT / "examples/cluster/digits.yaml"))
         operator = as_installed(cluster, "graphsearch", tmp_path)
         with operator.running():

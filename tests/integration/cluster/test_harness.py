@@ -172,7 +172,7 @@ def test_a_trainer_holds_where_it_is_told_to(jobs, simulated_node):
     spec = jobs.spec("t0", epochs=5)
     jobs.run("t0", spec)
     wait_for(lambda: [pod["evaluations"] for pod in node.pods()] == [2])
-    assert jobs.phase("t0") == "Running"
+    jobs.wait_until_running("t0")
     node.let_go_on("t0-*")
     result = TrialResult.model_validate_json(jobs.wait_until_ended("t0")["message"])
     assert {rung.rung: rung.score for rung in result.rungs} == rungs_of(spec, 1, 2, 4, 5)
@@ -184,6 +184,7 @@ def test_a_gpu_is_given_to_one_pod_at_a_time(jobs, simulated_node):
     jobs.run("first", jobs.spec("first"))
     jobs.wait_until_running("first")
     jobs.run("second", jobs.spec("second"))
+    wait_for(lambda: jobs.pod("second"))
     jobs.kubectl("wait", "pod", "-l", "job-name=second", "--for=condition=PodScheduled=False", "--timeout=60s")
     jobs.kubectl("delete", "job", "first")
     jobs.wait_until_running("second")
@@ -291,10 +292,12 @@ def test_a_pod_that_ignores_sigterm_is_killed_after_its_grace(jobs, simulated_no
 def test_a_restarted_api_server_loses_nothing(control_plane, jobs, simulated_node):
     """The trial goes on meanwhile, and its end is told afterwards."""
     node = simulated_node(pace=0.2)
+    node.fail(Fault(pods="t0-*", holds_at=3))
     spec = jobs.spec("t0", epochs=20)
     jobs.run("t0", spec)
     jobs.wait_until_running("t0")
     control_plane.stop_api_server()
+    node.let_go_on("t0-*")
     wait_for(lambda: node.pods()[0]["evaluations"] == 20)
     control_plane.start_api_server()
     jobs.kubectl("wait", "job/t0", "--for=condition=Complete", "--timeout=120s")
@@ -304,6 +307,7 @@ def test_a_restarted_api_server_loses_nothing(control_plane, jobs, simulated_nod
 def test_a_killed_trainer_leaves_its_checkpoint(jobs, simulated_node):
     """Nothing that it had evaluated is evaluated again by the next attempt."""
     node = simulated_node(pace=0.1)
+    node.fail(Fault(pods="a1-*", holds_at=4))
     jobs.run("a1", jobs.spec("t0", epochs=20))
     jobs.wait_until_running("a1")
     wait_for(lambda: node.pods()[0]["evaluations"] >= 3)

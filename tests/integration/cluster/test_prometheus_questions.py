@@ -15,6 +15,8 @@ from graphsearch.cluster.prometheus import (
 )
 
 NAMESPACE = "team"
+PATIENCE = 30.0
+"""Seconds for an answer, where waiting for one is not what a test is about."""
 NOTHING = b'{"status":"success","data":{"resultType":"matrix","result":[]}}'
 
 
@@ -22,7 +24,7 @@ def ask(url, **more):
     """One question; nothing, or the error."""
 
     async def once():
-        async with PrometheusReader(url, **more) as reader:
+        async with PrometheusReader(url, timeout=PATIENCE, **more) as reader:
             return await reader.read(NAMESPACE, "u", 2.0)
 
     return asyncio.run(once())
@@ -48,7 +50,7 @@ def test_only_what_may_change_is_tried_again(status, body, error, asked):
         reply(handler, status, body)
 
     with answering(answer) as port, pytest.raises(error):
-        ask(f"http://127.0.0.1:{port}/", timeout=30)
+        ask(f"http://127.0.0.1:{port}/")
     assert questions == ["/api/v1/query"] * asked
 
 
@@ -60,7 +62,7 @@ def test_a_prometheus_that_stumbles_is_asked_again_at_once():
         reply(handler, *next(answers, (200, NOTHING)))
 
     with answering(answer) as port:
-        assert ask(f"http://127.0.0.1:{port}", timeout=30) == []
+        assert ask(f"http://127.0.0.1:{port}") == []
 
 
 def test_a_prometheus_that_hangs_is_left_alone_for_a_while():
@@ -73,10 +75,10 @@ def test_a_prometheus_that_hangs_is_left_alone_for_a_while():
         hang(handler)
 
     async def turns(url):
-        async with PrometheusReader(url, timeout=0.2, clock=clock) as reader:
+        async with PrometheusReader(url, timeout=1.0, clock=clock) as reader:
             for pause in (0, 0, 1, 0):
                 clock.now += pause
-                with pytest.raises(PrometheusUnavailableError, match=r"no answer within 0\.2 s"):
+                with pytest.raises(PrometheusUnavailableError, match="no answer within 1 s"):
                     await reader.read(NAMESPACE, "u", 2.0)
 
     with answering(answer) as port:
@@ -97,7 +99,7 @@ def test_credentials_are_read_from_their_files_at_every_question(tmp_path):
     password.write_text("secret\n")
 
     async def renewed(url):
-        async with PrometheusReader(url, token_file=str(token)) as reader:
+        async with PrometheusReader(url, timeout=PATIENCE, token_file=str(token)) as reader:
             for text in ("first\n", "second\n"):
                 token.write_text(text)
                 await reader.read(NAMESPACE, "u", 2.0)
@@ -132,6 +134,6 @@ def test_a_server_is_trusted_by_the_authority_that_is_given(tmp_path):
     context, certificate = tls(tmp_path)
     with answering(lambda handler: reply(handler, 200, NOTHING), context) as port:
         url = f"https://127.0.0.1:{port}"
-        assert ask(url, ca_file=str(certificate), timeout=30) == []
+        assert ask(url, ca_file=str(certificate)) == []
         with pytest.raises(PrometheusUnavailableError, match="certificate verify failed"):
-            ask(url, timeout=30)
+            ask(url)

@@ -19,6 +19,7 @@ from tests.trials import trial_spec
 
 from graphsearch.api import ConditionStatus, Metrics, MetricsReason, MetricsSource
 from graphsearch.api.trainer import Fallback
+from graphsearch.cluster import direct
 from graphsearch.cluster.pods import LivePod
 from graphsearch.cluster.prometheus import (
     PrometheusReader,
@@ -32,6 +33,8 @@ from graphtrial.training.exposition import Exposition
 WINDOW = 10.0
 """Seconds: ten scrape intervals, for a machine that has much to do."""
 DEADLINE = 60.0
+PATIENCE = 30.0
+"""Seconds for an answer of Prometheus or of a pod, where waiting for one is not what a test is about."""
 NAMESPACE = "team"
 BY_PROMETHEUS = Metrics()
 WITHOUT_FALLBACK = Metrics(fallback=Fallback.NONE)
@@ -95,6 +98,12 @@ def server(_programs, ports, tmp_path_factory):
         yield running
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    monkeypatch.setattr(direct, "_POD_SECONDS", PATIENCE)
+    monkeypatch.setattr(direct, "_ALL_SECONDS", PATIENCE)
+
+
 @pytest.fixture
 def pods(tmp_path, request):
     """Expositions that are gone after the test; each test is a search of its own."""
@@ -108,7 +117,7 @@ def run(turns, *, prometheus, clock=time.monotonic, failed=lambda: None, fallbac
 
     async def play():
         async with (
-            PrometheusReader(prometheus) as asked,
+            PrometheusReader(prometheus, timeout=PATIENCE) as asked,
             Reader(asked, window=WINDOW, fallback_after=fallback_after, failed=failed, clock=clock) as reader,
         ):
             return await turns(reader)
@@ -271,8 +280,9 @@ def test_an_installation_without_prometheus_reads_every_pod_itself(pods):
     assert (reading.reason, reading.message) == (MetricsReason.DIRECT, "this installation names no Prometheus")
 
 
-def test_pods_that_do_not_answer_cost_no_other_its_scores(pods):
+def test_pods_that_do_not_answer_cost_no_other_its_scores(pods, monkeypatch):
     """One that hangs, one that is gone, one that is no trainer."""
+    monkeypatch.setattr(direct, "_POD_SECONDS", 3.0)
     exposition, good = pods.start(0, free_ports(1)[0])
     exposition.rungs[1] = 0.5
     with ExitStack() as servers:
@@ -293,7 +303,7 @@ def test_a_question_that_prometheus_refuses_is_not_asked_again(server):
     """It would refuse it again; its own words say why."""
 
     async def once():
-        async with PrometheusReader(server.url) as reader:
+        async with PrometheusReader(server.url, timeout=PATIENCE) as reader:
             return await reader.read(NAMESPACE, "u", 0.0)
 
     with pytest.raises(PrometheusRefusedError, match=r"status 400: .*duration must be greater than 0"):

@@ -147,6 +147,8 @@ def test_another_installation_cannot_run_what_this_one_began(kinds, stage, tmp_p
     stage.node.fail(Fault(pods="runs-t*", holds_at=1, times=None))
     search = apply(kinds, stage.namespace, quick(), "runs")
     wait_until_running(search, 2)
+    # What it is written with may be held back for a second.
+    wait_for(lambda: search.condition("MetricsAvailable") == ("True", "Direct"), search.describe)
     before = conditions(search)
     stage.operator.kill()
     scope = ("--namespaces", stage.namespace, "--lease-namespace", stage.namespace)
@@ -157,6 +159,7 @@ def test_another_installation_cannot_run_what_this_one_began(kinds, stage, tmp_p
         ended.patch(ttlSecondsAfterFinished=0)
         wait_for(lambda: search.kubectl("get", "graphsearches", "ended", "--ignore-not-found") == "")
     stage.operator.start()
+    stage.node.heal()
     stage.node.let_go_on()
     assert search.wait().state == "Completed"
     assert accepted(search)[:2] == ("True", "Accepted")

@@ -85,14 +85,14 @@ def test_scores_that_a_foreign_pod_exposes_change_nothing(
     """A pod of another search, in this namespace or in another, that claims bad scores for a trial is not believed."""
     operator(*PROMETHEUS, prometheus.url, "--namespaces", f"{namespace},{elsewhere}")
     node = simulated_node(gpus=4, pace=0.7)
-    node.fail(Fault(pods="s-t2-*", holds_at=2))
+    node.fail(Fault(pods="s-t?-*", holds_at=2, times=3))
     search = apply(kinds, namespace, small().trials(3).never_stopping())
     wait_for(lambda: len(node.pods()) == 3, search.describe)
     uid = search.object["metadata"]["uid"]
     claims = tuple(
         ForeignScore(search_uid=uid, trial_uid=f"{uid}-t2", rung=rung, score=0.001 * rung) for rung in (1, 2, 4, 8)
     )
-    # Prometheus may take six seconds to find a pod: both wait until it has.
+    # Prometheus may take nine seconds to find a pod, and has to scrape it then: all wait until it has.
     node.fail(Fault(pods=f"{name}-t0-*", exposes=claims, holds_at=2))
     apply(kinds, namespace if name == "other" else elsewhere, small().trials(1).never_stopping(), name)
     wait_for(lambda: exposed(prometheus, uid) >= {0.001, 0.002, 0.004, 0.008}, search.describe)
@@ -113,7 +113,7 @@ def exposed(prometheus, search_uid):
 def test_a_search_is_ended_by_its_user(kinds, namespace, operator, simulated_node, wanted, ends):
     """Cancelled: everything stops; Finishing: running trials stop, and what follows the search is done."""
     operator()
-    simulated_node(gpus=3, pace=2.0)
+    simulated_node(gpus=3, pace=0.5).fail(Fault(pods="s-t?-*", holds_at=2, times=3))
     search = apply(kinds, namespace, small().never_stopping().compared(finalists=1, repeats=1))
     wait_for(lambda: len([t for t in search.trials if t.status.rungs or (t.attempt and t.attempt.started_at)]) >= 3)
     search.patch(desiredState=wanted)

@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 from e2e.cluster.simulated_node.faults import Fault
 from tests.integration.cluster.installation import apply, assert_sound, wait_for
-from tests.integration.cluster.stage import a_stage, ends, events, progressing, quick, running_pods
+from tests.integration.cluster.stage import a_stage, ends, events, progressing, quick, running_pods, wait_until_running
 
 from graphsearch.api import AttemptEnd, Outcome, TrialReason
 from graphtrial.contract import ExitCode
@@ -54,10 +54,17 @@ def test_a_pod_that_fits_on_no_node_shows(kinds, stage):
     search.kubectl("delete", "graphsearches", search.name)
 
 
+def apply_quota(kinds, stage, name, kind, amount):
+    """A ResourceQuota; quotas are counted by the controller manager, which has seen this one."""
+    head = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name, "namespace": stage.namespace}}
+    kinds.kubectl("apply", "-f", "-", input=json.dumps(head | {"spec": {"hard": {kind: amount}}}))
+    used = f"{{.status.used['{kind.replace('.', chr(92) + '.')}']}}"
+    wait_for(lambda: kinds.kubectl("get", "-n", stage.namespace, "resourcequota", name, f"-o=jsonpath={used}"))
+
+
 def test_an_exceeded_quota_shows_and_waiting_for_it_has_no_end(kinds, stage):
     """QuotaExceeded; startDeadlineSeconds does not count, and the trial runs once the quota has room."""
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus", "namespace": stage.namespace}}
-    kinds.kubectl("apply", "-f", "-", input=json.dumps(quota | {"spec": {"hard": {"requests.nvidia.com/gpu": 4}}}))
+    apply_quota(kinds, stage, "gpus", "requests.nvidia.com/gpu", 4)
     resources = {"limits": {"nvidia.com/gpu": 5}}
     search = apply(kinds, stage.namespace, one(resources=resources, startDeadlineSeconds=1), "quota")
     wait_for(lambda: shows(search, TrialReason.QUOTA_EXCEEDED, "exceeded quota: gpus"), search.describe)
@@ -69,12 +76,8 @@ def test_an_exceeded_quota_shows_and_waiting_for_it_has_no_end(kinds, stage):
 
 def test_jobs_beyond_a_quota_follow_one_another(kinds, stage):
     """The API server lets one Job be made at a time: the others wait, say so, and have their turn."""
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "jobs", "namespace": stage.namespace}}
     stage.node.fail(Fault(pods="turns-*", holds_at=1))
-    kinds.kubectl("apply", "-f", "-", input=json.dumps(quota | {"spec": {"hard": {"count/jobs.batch": 1}}}))
-    # Quotas are counted by the controller manager, which has to see this one first.
-    used = "{.status.used['count/jobs\\.batch']}"
-    wait_for(lambda: kinds.kubectl("get", "-n", stage.namespace, "resourcequota", "jobs", f"-o=jsonpath={used}"))
+    apply_quota(kinds, stage, "jobs", "count/jobs.batch", 1)
     search = apply(kinds, stage.namespace, quick().trials(3).parallel(2), "turns")
 
     def refused():
@@ -82,6 +85,7 @@ def test_jobs_beyond_a_quota_follow_one_another(kinds, stage):
 
     wait_for(lambda: len(refused()) == 1, search.describe)
     assert "exceeded quota: jobs" in progressing(search, refused()[0])[1]
+    wait_until_running(search, 1)
     stage.node.let_go_on("turns-*")
     search.wait()
     kinds.kubectl("delete", "-n", stage.namespace, "resourcequota", "jobs")
@@ -91,12 +95,8 @@ def test_jobs_beyond_a_quota_follow_one_another(kinds, stage):
 
 def test_trials_beyond_a_quota_wait_and_hold_nothing_up(kinds, stage):
     """No further GraphTrial may be made: those that are there run, the search and an Event say why, and it goes on."""
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "trials", "namespace": stage.namespace}}
-    kind = "count/graphtrials.graphsearch.io"
     there = len(kinds.kubectl("get", "-n", stage.namespace, "graphtrials", "-o", "name").split())
-    kinds.kubectl("apply", "-f", "-", input=json.dumps(quota | {"spec": {"hard": {kind: there + 1}}}))
-    counted = f"{{.status.used['{kind.replace('.', chr(92) + '.')}']}}"
-    wait_for(lambda: kinds.kubectl("get", "-n", stage.namespace, "resourcequota", "trials", f"-o=jsonpath={counted}"))
+    apply_quota(kinds, stage, "trials", "count/graphtrials.graphsearch.io", there + 1)
     search = apply(kinds, stage.namespace, quick().trials(2), "many")
     wait_for(lambda: [t.status.outcome for t in search.trials] == [Outcome.SUCCEEDED], search.describe)
 
@@ -118,12 +118,15 @@ def test_trials_beyond_a_quota_wait_and_hold_nothing_up(kinds, stage):
 
 
 def test_a_job_that_the_api_server_refuses_shows_and_pauses_the_search(kinds, stage):
-    """PodRefused with its words; after startDeadlineSeconds the attempt ends, and three alike pause."""
+    """After startDeadlineSeconds its attempt ends as PodRefused with its words, and three alike pause."""
     trainer = {"nodeSelector": {"disk": "fast and large"}, "startDeadlineSeconds": 2}
     refused = quick().trials(3).parallel(3).having(trainer=trainer)
     search = apply(kinds, stage.namespace, refused, "refused")
-    wait_for(lambda: progressing(search, 0)[0] == TrialReason.POD_REFUSED, search.describe)
     wait_for(lambda: search.state == "Paused", search.describe)
+    attempts = [attempt for trial in search.trials for attempt in trial.status.attempts]
+    said = [attempt.message for attempt in attempts if attempt.end is AttemptEnd.NOT_STARTED]
+    assert len(said) >= 3
+    assert all(message.startswith(f"{TrialReason.POD_REFUSED}: ") for message in said)
     conditions = {each["type"]: each for each in search.object["status"]["conditions"]}
     assert "nodeSelector" in conditions["Progressing"]["message"]
     assert search.get("jobs", "", "-l", "graphsearch.io/search=refused")["items"] == []

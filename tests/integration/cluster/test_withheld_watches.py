@@ -15,7 +15,7 @@ from tests.integration.cluster.installation import (
     undisturbed,
     wait_for,
 )
-from tests.integration.cluster.stage import quick
+from tests.integration.cluster.stage import quick, wait_until_running
 from tests.integration.cluster.withholding import withholding_watches
 
 from graphsearch.api import Outcome
@@ -71,10 +71,12 @@ def test_an_operator_that_slept_takes_up_what_happened_meanwhile(kinds, namespac
     node = simulated_node(gpus=4, pace=0.3)
     process = operator()
     plain = apply(kinds, namespace, quick(), "undisturbed").wait()
+    node.fail(Fault(pods="s-t?-*", holds_at=2, times=2))
     search = apply(kinds, namespace, quick())
-    wait_for(lambda: any(pod["state"] == "Running" for pod in node.pods()), search.describe)
+    wait_until_running(search, 2)
     os.kill(process.pid, signal.SIGSTOP)
     try:
+        node.let_go_on("s-t?-*")
         wait_for(lambda: all(pod["state"] == "Ended" for pod in node.pods()), search.describe)
     finally:
         os.kill(process.pid, signal.SIGCONT)
