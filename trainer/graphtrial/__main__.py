@@ -28,8 +28,7 @@ def main() -> int:
     if options.command == "serve":
         from graphtrial.training.serve import serve
 
-        # Without the interpreter's own end: torch's compilers tell there, on what is the server's log, what they leak.
-        os._exit(serve())
+        return serve()
     try:
         text = options.spec.read_text() if options.spec else os.environ[SPEC_VARIABLE]
     except KeyError:
@@ -47,5 +46,6 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Without the interpreter's own end, which waits for threads that fetch data: a pod's whole grace period.
+    # Without the interpreter's own end, which waits for threads that fetch data, a pod's whole grace period long; and
+    # where torch's compilers tell, on what is the server's log, what they leak.
     os._exit(code)

@@ -37,7 +37,7 @@ class Telling:
         return self._reached.get(index, 0)
 
     def heard(self, evaluations: Mapping[int, int]) -> None:
-        """Trials, by index, have done so many evaluations; fewer than before are an earlier attempt's."""
+        """Trials, by index, have done so many evaluations; an attempt that resumes further back takes nothing away."""
         for index, done in evaluations.items():
             self._reached[index] = max(done, self.reached(index))
 

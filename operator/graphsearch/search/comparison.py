@@ -203,6 +203,8 @@ def _sentence(found: str, other: str, difference: Difference, metric: Metric) ->
     )
     if difference.mean is None:
         return f"{found} could not be compared with {other}: no repeat ended well for both.{left_out}"
+    if difference.pairs > 1 and difference.low is None and abs(difference.mean) <= _SPREAD:
+        return f"{found} and {other} scored the same in each of the {pairs} of runs: no difference is shown.{left_out}"
     if difference.low is None or difference.high is None:
         (mean,), unit = amounts((abs(difference.mean),), metric)
         direction = "above" if difference.mean >= 0 else "below"

@@ -133,6 +133,18 @@ def test_a_hard_link_in_an_archive_is_the_file_that_it_is_of(folder, tmp_path, m
     assert packed.train_digest == on_disk.train_digest
 
 
+def test_a_hard_link_to_a_hard_link_is_the_file_too(folder, tmp_path):
+    """GNU tar writes none; others may."""
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(folder, "set")
+        for name, target in (("1", "train/ant/00"), ("2", "train/ant/1")):
+            link = tarfile.TarInfo(f"set/train/ant/{name}.png")
+            link.type, link.linkname = tarfile.LNKTYPE, f"set/{target}.png"
+            tar.addfile(link)
+    images = load(data_at(tmp_path / "set.tar"), Split.FULL).train.images
+    assert len(images) == len(load(data_at(folder), Split.FULL).train.images) + 2
+
+
 def test_a_hard_link_to_what_was_replaced_in_an_archive_has_the_bytes_of_its_time(folder, tmp_path):
     """As extracting would leave it; what was replaced itself is the later file."""
     path = linked(folder, tmp_path / "set.tar", mode="w")
@@ -145,17 +157,18 @@ def test_a_hard_link_to_what_was_replaced_in_an_archive_has_the_bytes_of_its_tim
     assert colours == [[7, 8, 9], *[[0, 200, 0]] * 4]
 
 
-@pytest.mark.parametrize("name", ["train/ant/more.png", "train/dog", "notes"])
+@pytest.mark.parametrize("name", ["train/ant/more.png", "train/dog", "train/St.Bernard", "classes.txt"])
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
 def test_a_link_in_an_archive_that_leads_elsewhere_is_named(folder, tmp_path, name, kind):
     """Nothing is left out without a word: not an image, nor a folder of them; what nobody reads is passed over."""
-    hidden, other, seen = (tarfile.TarInfo(f"deeper/{each}") for each in ("train/ant/.more.png", "README.md", name))
+    unread = ("deeper/train/ant/.more.png", "deeper/README", "latest", "elsewhere/train/0.png")
+    *passed_over, seen = (tarfile.TarInfo(each) for each in (*unread, f"deeper/{name}"))
     with tarfile.open(tmp_path / "set.tar", "w") as tar:
         tar.add(folder, "deeper")
-        for link in (hidden, other, seen):
+        for link in (*passed_over, seen):
             link.type, link.linkname = kind, "../elsewhere"
-        tar.addfile(hidden)
-        tar.addfile(other)
+        for link in passed_over:
+            tar.addfile(link)
     assert_whole(load(data_at(tmp_path / "set.tar"), Split.FULL))
     with tarfile.open(tmp_path / "set.tar", "a") as tar:
         tar.addfile(seen)

@@ -104,6 +104,15 @@ def test_equal_differences_give_no_interval() -> None:
     ]
 
 
+def test_equal_scores_are_said_to_be_equal() -> None:
+    """Also where the last digit of a float differs."""
+    rows = table(Found=[1.0, 0.3], Independent=[1.0, 0.1 + 0.2])
+    assert sentences(rows, Metric.ACCURACY) == [
+        "The found graph and independent training scored the same in each of the 2 pairs of runs: "
+        "no difference is shown."
+    ]
+
+
 def test_failed_runs_leave_their_pair_out() -> None:
     """Only repeats in which both ended well are paired; the others are counted."""
     rows = table(Found=[0.75, None, 0.76, 0.74], Independent=[0.70, 0.10, None, 0.70])

@@ -224,6 +224,14 @@ def test_a_store_that_moves_no_pointer_is_named(tmp_path, monkeypatch, move):
         move(TrialFolder(Unconditional(tmp_path), 1))
 
 
+def test_a_damaged_announcement_is_made_anew(tmp_path, monkeypatch):
+    """It holds up no attempt: what it said was an earlier one's."""
+    monkeypatch.setattr(FileStore, "remote", True)
+    (tmp_path / "port").write_text("nobody has signed this")
+    TrialFolder(FileStore(tmp_path), 2).announce(8000)
+    assert FileStore(tmp_path).read("port") == b"8000"
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
 )

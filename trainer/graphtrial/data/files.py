@@ -3,8 +3,8 @@
 Nothing is ever extracted: what an archive holds is read from it. Its index is kept in the cache with the texts of its
 small lists, because finding them means reading the archive from end to end.
 
-Hidden files are passed over: archives made on a Mac are full of them. A hard link is the file that it is of; in an
-archive a symbolic one is refused, as it may lead anywhere, and what is left out of a set should be left out knowingly.
+Hidden files are passed over: archives made on a Mac are full of them. A hard link is the file that it is of. A symbolic
+one may lead anywhere: in a folder of an archived set it is refused, for nothing is to be left out without a word.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ _LISTS = frozenset({".txt", ".json", ".mat"})
 """Suffixes of the files in which authors say what is in a set."""
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 """Suffixes of images."""
-_READ = PICTURES | _LISTS | {""}
-"""Suffixes of what a set may be read from; what has none may be a folder."""
 _LARGEST_LIST = 8 * 2**20
 """Bytes; CUB's lists of attributes, which nobody asks for, are larger."""
 _FORMAT = 2
@@ -62,6 +60,7 @@ class Files:
         prefix: Where the root lies below ``path``: empty, or with a slash at its end.
         lists: Of an archive, the bytes of its small lists by whole name; None for a folder.
         offsets: Of an archive, where the member with a file's bytes begins, by whole name; links to it share it.
+        links: Of an archive, what links that are not read lead to, by whole name.
     """
 
     path: Path
@@ -69,6 +68,7 @@ class Files:
     prefix: str = ""
     lists: Mapping[str, bytes] | None = None
     offsets: Mapping[str, int] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, name: str) -> bytes:
         """A list that the set comes with.
@@ -123,7 +123,7 @@ def find_files(path: Path, markers: Collection[str], folders: Collection[str], e
         cache: A folder; empty: none.
 
     Raises:
-        DataError: If there is no such root or more than one, or the archive is damaged.
+        DataError: If there is no such root or more than one, the archive is damaged, or a link in it is not read.
     """
     if path.is_dir():
         found = [folder for folder in ("", *folders) if _holds(path / folder, markers)][:1]
@@ -135,6 +135,7 @@ def find_files(path: Path, markers: Collection[str], folders: Collection[str], e
     found = sorted(set.intersection(*prefixes), key=lambda prefix: prefix.count("/"))
     shallowest = [prefix for prefix in found if prefix.count("/") == found[0].count("/")]
     prefix = _only(path, shallowest, markers, expected)
+    _refuse_links(path, prefix, whole.links)
     inside = {name.removeprefix(prefix): entry for name, entry in whole.entries.items() if name.startswith(prefix)}
     return replace(whole, entries=dict(sorted(inside.items(), key=_order)), prefix=prefix)
 
@@ -145,6 +146,19 @@ def _only(path: Path, found: list[str], markers: Collection[str], expected: str)
         message = f"data.uri: {path} holds {several} with {' and '.join(markers)} in it; {expected}"
         raise DataError(message)
     return found[0]
+
+
+def _refuse_links(path: Path, prefix: str, links: Mapping[str, str]) -> None:
+    """Those in a folder of the set may be images or folders of them; beside its folders may lie a README."""
+    for name, target in links.items():
+        below = name.removeprefix(prefix)
+        is_read = "/" in below or PurePosixPath(below).suffix.lower() in PICTURES | _LISTS
+        if name.startswith(prefix) and is_read:
+            message = (
+                f"data.uri: {path}: {name} is a link to {target}, which is not read; pack the set with "
+                f"tar --dereference --hard-dereference"
+            )
+            raise DataError(message)
 
 
 def _holds(folder: Path, markers: Collection[str]) -> bool:
@@ -184,41 +198,32 @@ def _archived(path: Path, cache: str) -> Files:
     entries = {name: Entry(size, modified) for name, size, modified, _ in index["files"]}
     offsets = {name: offset for name, _, _, offset in index["files"]}
     lists = {name: base64.b64decode(text) for name, text in index["lists"].items()}
-    return Files(path, entries, lists=lists, offsets=offsets)
+    return Files(path, entries, lists=lists, offsets=offsets, links=index["links"])
 
 
 def _index(path: Path) -> dict[str, object]:
     files: list[tuple[str, int, float, int]] = []
     lists: dict[str, str] = {}
+    links: dict[str, str] = {}
     earlier: dict[str, tarfile.TarInfo] = {}
     with _opened(path) as archive:
         for member in archive:
             name = _name(member.name)
-            if member.isfile():
-                earlier[name] = member  # hidden ones too: what links to them need not be
-            if "/." in f"/{name}" or (holder := _holder(path, member, earlier)) is None:
+            holder = earlier.get(_name(member.linkname)) if member.islnk() else member if member.isfile() else None
+            if holder is not None:
+                earlier[name] = holder  # hidden ones too: what links to them need not be
+            if "/." in f"/{name}":
+                continue
+            if holder is None:
+                if member.islnk() or member.issym():
+                    links[name] = member.linkname
                 continue
             files.append((name, holder.size, member.mtime, holder.offset))
             is_list = PurePosixPath(name).suffix in _LISTS and holder.size <= _LARGEST_LIST
             if is_list and (file := archive.extractfile(holder)):
                 lists[name] = base64.b64encode(file.read()).decode()
         _check_end(archive)
-    return {"files": files, "lists": lists}
-
-
-def _holder(path: Path, member: tarfile.TarInfo, earlier: Mapping[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
-    """The member with a file's bytes: the file itself or, of a hard link, an earlier one; None of what is no file."""
-    if member.isfile():
-        return member
-    if member.islnk() and (found := earlier.get(_name(member.linkname))):
-        return found
-    if (member.islnk() or member.issym()) and PurePosixPath(member.name).suffix.lower() in _READ:
-        message = (
-            f"data.uri: {path}: {member.name} is a link to {member.linkname}, which is not read; pack the set with "
-            f"tar --dereference --hard-dereference"
-        )
-        raise DataError(message)
-    return None
+    return {"files": files, "lists": lists, "links": links}
 
 
 def _name(found: str) -> str:

@@ -178,7 +178,7 @@ def _path(data: Data) -> Path:
     path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(data.uri).expanduser()
     try:
         path.stat()
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # the last of a quoted zero byte
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a zero byte in the path
         message = f"data.uri: no such file or folder: {path}"
         raise DataError(message) from error
     except OSError as error:

@@ -167,7 +167,7 @@ def _fetch(bucket: Bucket, objects: Mapping[str, S3Object], place: Path, tempora
         temporary.mkdir(parents=True)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             names = list(objects)
-            # A few at a time: what waits in a pool holds up the end of a trial that is asked to stop.
+            # A few at a time: a set may have a million objects.
             for start in range(0, len(names), _WAITING):
                 for _ in pool.map(fetch, names[start : start + _WAITING]):
                     pass

@@ -7,9 +7,8 @@ on its ETag, or ``If-None-Match: *`` when it is new.
 Credentials are boto3's to find: variables of the environment, or the identity that the platform gives the process.
 botocore repeats a request that a moment's trouble has spoilt; who can wait longer repeats the call.
 
-Decided against: parts side by side (uploads are nobody's hurry, and threads of a pool hold up a process's end) and
-looking for the parts of uploads that were killed half-way (a lifecycle rule of the bucket,
-AbortIncompleteMultipartUpload, takes them away).
+Decided against: parts side by side (uploads are nobody's hurry) and looking for the parts of uploads that were killed
+half-way (a lifecycle rule of the bucket, AbortIncompleteMultipartUpload, takes them away).
 """
 
 from __future__ import annotations
@@ -30,9 +29,11 @@ from graphtrial.storage.errors import Conflict, Corrupt, Denied, Full, Missing, 
 from graphtrial.storage.store import checked
 
 _METADATA = "sha256"
-_CONNECT_SECONDS = 5
-_READ_SECONDS = 20
-"""Of silence: a connection that was lost without a word must not cost a pod's whole grace period."""
+_CONNECT_SECONDS, _READ_SECONDS = 10, 20
+"""Of silence, the first also of a server that stops taking what is sent.
+
+A connection that was lost without a word must not cost a pod's whole grace period, nor a busy disk a whole upload.
+"""
 _ATTEMPTS = 3
 _IN_PARTS_FROM = 32 * 2**20
 """Bytes; what is smaller is sent again as a whole when a connection breaks."""
@@ -239,8 +240,8 @@ def _of_answer(where: str, error: boto.ClientError) -> StorageError:
         return Conflict(f"{where} was changed by another writer ({code}); read it again")
     if status == 501:
         message = (
-            f"{where}: the S3 server cannot do what is asked ({code}); take one that knows conditional writes "
-            f"(If-Match, If-None-Match)"
+            f"{where}: the S3 server cannot do what is asked ({code}); take one that knows checksums and conditional "
+            f"writes (If-Match, If-None-Match)"
         )
         return StorageError(message)
     if status >= 500:

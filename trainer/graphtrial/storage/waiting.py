@@ -27,6 +27,8 @@ COMPLAINT_SECONDS = 60.0
 """At most one line on the log in that time about a store that fails."""
 LONGEST_AWAITED = 5.0
 """Seconds between two tries while somebody does nothing but wait, perhaps within a grace period."""
+_LONGEST_HANG = 100.0
+"""Seconds that a call to a server that hangs may take; one that took longer was reading, as a large data set."""
 _FIRST_PAUSE = 0.5
 
 _log = logging.getLogger(__name__)
@@ -46,18 +48,18 @@ def when_it_answers(
 
     Raises:
         StoppedError: If asked to stop meanwhile.
-        Unreachable: If the store did not answer for ``patience`` seconds since it first did not.
+        Unreachable: If the store did not answer for ``patience`` seconds in all.
         StorageError: At once for everything that does not pass by itself, such as a missing bucket or permission.
     """
-    until = next_complaint = 0.0
+    waited = next_complaint = 0.0
     for failures in itertools.count():
+        asked_at = time.monotonic()
         try:
             return _unless_stopped(read, stop_requested)
         except Unreachable as error:
-            # What the first call took it may have spent on reading, as of a large data set.
-            until = until or time.monotonic() + patience
             pause = pause_after(failures, LONGEST_AWAITED)
-            if time.monotonic() + pause > until:
+            waited += min(time.monotonic() - asked_at, _LONGEST_HANG) + pause
+            if waited > patience:
                 raise Unreachable(f"{error}; it did not for {patience:.0f} s") from error
             if time.monotonic() >= next_complaint:
                 next_complaint = time.monotonic() + COMPLAINT_SECONDS

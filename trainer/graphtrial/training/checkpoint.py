@@ -265,7 +265,7 @@ class TrialFolder:
     def announce(self, port: int) -> None:
         """Say at which port this attempt answers.
 
-        On a server by conditional writes, as the pointer is moved later: one that knows none is found out here.
+        On a server by conditional writes, as the pointer is moved later: one that refuses them is found out here.
 
         Raises:
             StorageError: If the store fails.
@@ -273,7 +273,8 @@ class TrialFolder:
         if not self.remote:
             self._store.write(_PORT, str(port).encode())
             return
-        # The second has something to move whatever lay there before.
+        # What lay there is nobody's need, damaged or not: the first write makes, the second moves.
+        self._store.delete(_PORT)
         for text in (f"{port}\n", str(port)):
             self._switch(_PORT, text.encode())
 

@@ -61,7 +61,7 @@ def run(text: str) -> int:
     try:
         code, message = _run(spec, state, words)
     except Exception as error:
-        words.end(result(spec, state, _CRASHED, traceback.format_exception_only(error)[-1].strip()))
+        words.end(result(spec, state, _CRASHED, _printable(traceback.format_exception_only(error)[-1].strip())))
         raise
     _log.info("%s, attempt %d: ends with code %d at step %d", spec.trial, spec.attempt, code, state.step)
     words.end(result(spec, state, code, message))
@@ -87,7 +87,7 @@ def _run(spec: TrialSpec, state: State, words: LastWords) -> tuple[ExitCode, str
     except StoppedError:
         return ExitCode.STOPPED, ""
     except tuple(_EXIT_CODES) as error:
-        message = _message(error)
+        message = _printable(str(error))
         _log.error("%s", message)
         code = next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
         if outbox is not None:
@@ -107,15 +107,15 @@ def _leave(outbox: Outbox, spec: TrialSpec, state: State, code: ExitCode, error:
     """Store the result of a trial that has failed, as far as the store lets it: the message is on the log already."""
     with contextlib.suppress(StorageError):
         if not isinstance(error, StorageError):
-            _report(outbox, spec, state, code, _message(error))
+            _report(outbox, spec, state, code, _printable(str(error)))
             outbox.flush()
         elif not isinstance(error, Unreachable):
-            outbox.folder.report(result(spec, state, code, _message(error)))
+            outbox.folder.report(result(spec, state, code, _printable(str(error))))
 
 
-def _message(error: Exception) -> str:
+def _printable(text: str) -> str:
     """What is said of an error; a file name in it need not be UTF-8, which everything that is stored has to be."""
-    return str(error).encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _StopRequest:
