@@ -14,7 +14,7 @@ from enum import StrEnum
 from html import escape
 
 from graphsearch.report.graph_layout import Box, Curve, arc, loop, on_circle, outside, place_labels, straight
-from graphsearch.report.wording import GATES, gate_of, gate_text, graph_text, loss_text
+from graphsearch.report.wording import GATES, gate_text, graph_text, loss_text
 from graphtrial.contract import Edge, GateType, Graph, LossType, Node, NodeKind
 
 GATE_COLOURS = {
@@ -199,7 +199,7 @@ def _edge_text(edge: Edge, view: View) -> str:
 
 def _colour(edge: Edge, view: View) -> str:
     """The name of an edge's colour."""
-    return _METHODS.get(edge.loss.type, "Transfer") if view is View.METHODS else gate_of(edge).type.value
+    return _METHODS.get(edge.loss.type, "Transfer") if view is View.METHODS else edge.acting_gate.type.value
 
 
 def _identity(name: str, view: View) -> str:

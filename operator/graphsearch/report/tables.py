@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from graphsearch.api import AttemptEnd, Cost, GraphTrial, Outcome, RungStatus, possible_edges
 from graphsearch.report.record import SearchRecord, curve, evaluations_reached, last_result, ranked
-from graphsearch.report.wording import gate_of
 from graphsearch.search.status import cost, summarise
 from graphsearch.search.tally import fate
 from graphtrial.contract import GateType, Graph, Purpose
@@ -215,7 +214,7 @@ def gate_sets(record: SearchRecord) -> list[GateSet]:
 
 def _gates(graph: Graph, places: set[tuple[str, str]]) -> set[GateType]:
     """The gates of a drawn graph; an EMA node has no edges that could be cut."""
-    live = {(edge.source, edge.destination): gate_of(edge).type for edge in graph.live_edges()}
+    live = {(edge.source, edge.destination): edge.acting_gate.type for edge in graph.live_edges()}
     following = {node.name for node in graph.nodes if node.follows}
     cut = any(place not in live and place[1] not in following for place in places)
     return {*live.values(), *([GateType.CUTOFF] if cut else [])}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from graphtrial.contract import ALWAYS_OPEN_FOR_LABELS, Edge, Gate, GateType, Graph, LossType, Metric
+from graphtrial.contract import Edge, GateType, Graph, LossType, Metric
 
 LOSSES = {
     LossType.CROSS_ENTROPY: "CE",
@@ -35,15 +35,9 @@ def loss_text(edge: Edge) -> str:
     return name if edge.loss.temperature == 1 else f"{name} T={edge.loss.temperature:g}"
 
 
-def gate_of(edge: Edge) -> Gate:
-    """The gate as it acts: on a label edge Correct and Threshold are Through (spec 3)."""
-    is_open = edge.is_label and edge.gate.type in ALWAYS_OPEN_FOR_LABELS
-    return Gate(type=GateType.THROUGH) if is_open else edge.gate
-
-
 def gate_text(edge: Edge) -> str:
     """An edge's gate as it acts, with its parameters."""
-    gate = gate_of(edge)
+    gate = edge.acting_gate
     match gate.type:
         case GateType.SINE:
             return f"Sine f={gate.frequency:.2f} φ={gate.phase:.2f}"

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphtrial.contract.graph import Graph
-from graphtrial.contract.parts import ALWAYS_OPEN_FOR_LABELS, LABEL, Edge, Gate, GateType
+from graphtrial.contract.parts import LABEL, Edge
 
 _ENDS = ("source", "destination")
 _REFERENCES = ("name", "follows", "members", "trunk")
@@ -55,8 +55,8 @@ def canonical_graph(graph: Graph) -> dict[str, Any]:
 
 def _edge_label(edge: Edge) -> str:
     """All that an edge says beside its ends."""
-    if edge.is_label and edge.gate.type in ALWAYS_OPEN_FOR_LABELS:
-        edge = edge.model_copy(update={"gate": Gate(type=GateType.THROUGH)})
+    if (gate := edge.acting_gate) is not edge.gate:
+        edge = edge.model_copy(update={"gate": gate})
     return canonical_json({name: value for name, value in edge.to_json().items() if name not in _ENDS})
 
 

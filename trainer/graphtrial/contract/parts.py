@@ -229,6 +229,12 @@ class Edge(Model):
         return self.source == LABEL
 
     @property
+    def acting_gate(self) -> Gate:
+        """The gate as it acts: on a label edge some are always open."""
+        is_open = self.is_label and self.gate.type in ALWAYS_OPEN_FOR_LABELS
+        return Gate(type=GateType.THROUGH) if is_open else self.gate
+
+    @property
     def is_live(self) -> bool:
         """Whether the edge exists at all: Cutoff is absence (3.5)."""
         return self.gate.type is not GateType.CUTOFF

@@ -17,9 +17,10 @@ from graphtrial.contract import TrialResult
 
 VARIABLE = "GRAPHTRIAL_TERMINATION_LOG"
 """The environment variable that names the file."""
-_log = logging.getLogger(__name__)
 _MESSAGE_LENGTH = 250
 """Characters of a message that are kept; a longer one Kubernetes would cut in the middle of the JSON."""
+
+_log = logging.getLogger(__name__)
 
 
 class LastWords:
