@@ -117,7 +117,16 @@ def test_trials_beyond_a_quota_wait_and_hold_nothing_up(kinds, stage):
     assert said()[1] == ""
 
 
-def test_a_job_that_the_api_server_refuses_shows_and_pauses_the_search(kinds, stage):
+def test_a_job_that_the_api_server_refuses_shows_while_it_waits(kinds, stage):
+    """PodRefused with its words, as long as startDeadlineSeconds lasts."""
+    trainer = {"nodeSelector": {"disk": "fast and large"}, "startDeadlineSeconds": 600}
+    search = apply(kinds, stage.namespace, quick().trials(1).having(trainer=trainer), "tried")
+    wait_for(lambda: progressing(search, 0)[0] == TrialReason.POD_REFUSED, search.describe)
+    assert "nodeSelector" in progressing(search, 0)[1]
+    kinds.kubectl("delete", "-n", stage.namespace, "graphsearch/tried")
+
+
+def test_a_job_that_the_api_server_refuses_pauses_the_search(kinds, stage):
     """After startDeadlineSeconds its attempt ends as PodRefused with its words, and three alike pause."""
     trainer = {"nodeSelector": {"disk": "fast and large"}, "startDeadlineSeconds": 2}
     refused = quick().trials(3).parallel(3).having(trainer=trainer)
